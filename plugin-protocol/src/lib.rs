@@ -1,0 +1,15 @@
+//! The words that the gateway, its plugins and MCP share. No I/O and no runtime: anything here can be used by a
+//! plugin author, a test or a simulator.
+//!
+//! Read in this order: who is calling ([`identity`]), what the seven roles answer ([`role`]), what is recorded
+//! ([`audit`]), then the wire: [`jsonrpc`] carries bytes, [`mcp`] knows the revisions.
+
+pub mod audit;
+pub mod identity;
+pub mod jsonrpc;
+pub mod mcp;
+pub mod role;
+pub mod secret;
+
+pub use identity::{Credentials, UserPrincipal};
+pub use secret::Secret;
