@@ -1,0 +1,113 @@
+//! First stage: who is calling.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, Message};
+use weir_plugin_protocol::UserPrincipal;
+use weir_plugin_protocol::role::{Answer, AuthError, AuthProvider};
+
+use super::policy::{Authenticated, PolicyActor};
+use super::telemetry::{Answered, TelemetryActor};
+use super::{ClientRequest, Exchange, Refusal, Stage};
+use crate::mailbox::Mailbox;
+
+/// Received by the [`AuthActor`]. Proves that the request was admitted: the exchange holds its permit, its audit slot
+/// and its deadline.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Received(pub Exchange);
+
+/// Validates the client's credentials. Loses nothing on restart: verdicts are cached in the provider, not here.
+pub struct AuthActor {
+    lane: Arc<AuthLane>,
+}
+
+/// What a verdict needs in order to travel on, also when it comes later.
+pub struct AuthLane {
+    /// Who validates.
+    pub provider: Arc<dyn AuthProvider>,
+    /// Writes the value of `WWW-Authenticate` for a missing or an invalid token.
+    pub challenge: Arc<dyn Fn(&AuthError) -> String + Send + Sync>,
+    /// The next stage.
+    pub policy: Mailbox<PolicyActor>,
+    /// Where refusals go.
+    pub telemetry: Mailbox<TelemetryActor>,
+}
+
+// === impl AuthActor ===
+
+impl AuthActor {
+    /// A stage with nothing in hand.
+    pub fn new(lane: Arc<AuthLane>) -> Self {
+        Self { lane }
+    }
+}
+
+impl Actor for AuthActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(super::STAGE_QUEUE);
+    }
+}
+
+impl Handler<Received> for AuthActor {
+    type Result = ();
+
+    fn handle(&mut self, Received(exchange): Received, _context: &mut Self::Context) {
+        exchange.metrics().passed(Stage::Auth);
+        match self
+            .lane
+            .provider
+            .validate_credential(exchange.arrival().credentials.as_ref())
+        {
+            Answer::Now(verdict) => self.lane.decide(exchange, verdict),
+            Answer::Later(verdict) => {
+                let lane = self.lane.clone();
+                actix_rt::spawn(async move {
+                    if let Some((exchange, verdict)) =
+                        super::wait_for(exchange, verdict, &lane.telemetry, || {
+                            Refusal::AuthUnavailable("timeout".into())
+                        })
+                        .await
+                    {
+                        lane.decide(exchange, verdict);
+                    }
+                });
+            }
+        }
+    }
+}
+
+// === impl AuthLane ===
+
+impl AuthLane {
+    fn decide(&self, mut exchange: Exchange, verdict: Result<Arc<UserPrincipal>, AuthError>) {
+        let refusal = match verdict {
+            Ok(principal) => {
+                exchange.facts_mut().principal = Some(principal.clone());
+                match &exchange.arrival().request {
+                    ClientRequest::Malformed(refusal) => Refusal::Wire(refusal.clone()),
+                    ClientRequest::Refused(refusal) => refusal.clone(),
+                    _ => {
+                        return super::forward(
+                            &self.policy,
+                            Authenticated::new(exchange, principal),
+                        );
+                    }
+                }
+            }
+            Err(error @ AuthError::InsufficientScope(_)) => Refusal::InsufficientScope {
+                challenge: (self.challenge)(&error),
+                reason: error.to_string(),
+            },
+            Err(AuthError::Unavailable(reason)) => Refusal::AuthUnavailable(reason),
+            Err(error) => Refusal::Unauthenticated {
+                challenge: (self.challenge)(&error),
+                reason: error.to_string(),
+            },
+        };
+        let outcome = exchange.refusal(refusal);
+        super::forward(&self.telemetry, Answered::new(exchange, outcome));
+    }
+}

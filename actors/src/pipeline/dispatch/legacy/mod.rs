@@ -1,0 +1,154 @@
+//! Requests of the legacy era: everything after `initialize` belongs to a session.
+//!
+//! [`handshake`] begins and ends sessions, [`relay`] carries requests to servers, [`lists`] asks all servers,
+//! [`upward`] carries what the client says without being asked (notifications, answers), [`stream`] is the
+//! standalone event stream, [`pump`] and [`mail`] what servers say without being asked.
+
+mod handshake;
+mod lists;
+mod mail;
+mod pump;
+mod relay;
+mod stream;
+mod upward;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
+use weir_plugin_protocol::mcp::{self, Method, code, result_response};
+
+use super::{Desk, Grant, Target};
+use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal};
+use crate::session::Session;
+use crate::upstream::ListKind;
+
+pub use mail::Mail;
+pub(super) use relay::Posted;
+pub(super) use upward::decline;
+
+/// Decides what a request needs.
+pub(super) fn dispatch(desk: &Rc<Desk>, mut exchange: Exchange, target: Target, grant: Grant) {
+    let message = match &exchange.arrival().request {
+        ClientRequest::Legacy(message) => Some(message.clone()),
+        _ => None,
+    };
+    if let Some(message) = &message
+        && Method::parse(message.method()) == Method::Initialize
+    {
+        return desk.clone().finish_with(exchange, |exchange| {
+            handshake::initialize(desk, exchange, message, &grant)
+        });
+    }
+    let session = match find(desk, &exchange, &grant) {
+        Ok(session) => session,
+        Err(refusal) => return desk.refuse(exchange, refusal),
+    };
+    exchange.facts_mut().session = Some(session.public_number());
+    let desk = desk.clone();
+    match (&exchange.arrival().request, message) {
+        (ClientRequest::OpenStream, _) => {
+            actix_rt::spawn(async move {
+                let (exchange, outcome) = stream::run(&desk, exchange, session, grant).await;
+                desk.finish(exchange, outcome);
+            });
+        }
+        (ClientRequest::EndSession, _) => {
+            desk.sessions.end(&session);
+            desk.finish(
+                exchange,
+                Outcome {
+                    status: 204,
+                    ..Outcome::ended()
+                },
+            );
+        }
+        (_, Some(message)) => match message.kind() {
+            Kind::Request => request(desk, exchange, session, target, message, grant),
+            Kind::Notification | Kind::Result | Kind::Error => {
+                actix_rt::spawn(async move {
+                    let outcome = upward::carry(&desk, &exchange, &session, &message, &grant).await;
+                    desk.finish(exchange, outcome);
+                });
+            }
+        },
+        (_, None) => {
+            let text = "batches are not served: send one message at a time";
+            desk.refuse(
+                exchange,
+                Refusal::Wire(mcp::Refusal::bad_request(code::INVALID_REQUEST, text)),
+            );
+        }
+    }
+}
+
+fn request(
+    desk: Rc<Desk>,
+    exchange: Exchange,
+    session: Arc<Session>,
+    target: Target,
+    message: Message,
+    grant: Grant,
+) {
+    let method = Method::parse(message.method());
+    let id = message.id().unwrap_or("null").to_owned();
+    match (target, method) {
+        (Target::Server { route, .. }, _) => {
+            actix_rt::spawn(async move {
+                let (exchange, outcome) =
+                    relay::run(&desk, exchange, session, &message, route, grant).await;
+                desk.finish(exchange, outcome);
+            });
+        }
+        (Target::Gateway, Method::Ping) => {
+            desk.finish(exchange, Outcome::ok(result_response(&id, "{}")))
+        }
+        (Target::Gateway, Method::LoggingSetLevel) => {
+            actix_rt::spawn(async move {
+                let outcome = upward::set_level(&desk, &exchange, &session, &message, &grant).await;
+                desk.finish(exchange, outcome);
+            });
+        }
+        (Target::Gateway, method) => match ListKind::of(method) {
+            Some(_) if message.field(Field::Cursor).is_some() => {
+                desk.refuse(
+                    exchange,
+                    Refusal::InvalidParams(
+                        "params.cursor was not given out here: lists have one page".into(),
+                    ),
+                );
+            }
+            Some(kind) => {
+                actix_rt::spawn(async move {
+                    let outcome = lists::list(&desk, &exchange, &session, kind, &id, &grant).await;
+                    desk.finish(exchange, outcome);
+                });
+            }
+            None => desk.refuse(
+                exchange,
+                Refusal::UnknownMethod(message.method().to_owned()),
+            ),
+        },
+    }
+}
+
+/// The session that the request belongs to.
+fn find(desk: &Desk, exchange: &Exchange, grant: &Grant) -> Result<Arc<Session>, Refusal> {
+    let arrival = exchange.arrival();
+    let id = arrival
+        .session_id
+        .as_deref()
+        .ok_or(Refusal::SessionRequired)?;
+    desk.sessions
+        .find(id, &grant.principal, &arrival.endpoint)
+        .ok_or(Refusal::UnknownSession)
+}
+
+// === impl Desk ===
+
+impl Desk {
+    fn finish_with(self: Rc<Self>, exchange: Exchange, answer: impl FnOnce(&Exchange) -> Outcome) {
+        let outcome = answer(&exchange);
+        self.finish(exchange, outcome);
+    }
+}

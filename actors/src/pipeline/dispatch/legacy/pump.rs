@@ -1,0 +1,173 @@
+//! What legacy HTTP servers say without being asked, carried to the standalone stream of a session.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
+use weir_plugin_protocol::mcp::{Era, Method};
+
+use super::super::upcall::answer_limits;
+use super::super::{Desk, Grant, headers};
+use super::{handshake, upward};
+use crate::session::{AskRoute, Session, UpstreamSession};
+use crate::upstream::http::{EventStream, HttpTarget};
+use crate::upstream::{Link, ServerName};
+
+/// The pause before a server's stream that has ended is opened again; it doubles up to [`REOPEN_MAX`].
+const REOPEN_MIN: Duration = Duration::from_secs(1);
+const REOPEN_MAX: Duration = Duration::from_secs(30);
+
+/// The streams of all legacy HTTP servers behind a session's endpoint. They are closed when this is dropped.
+pub(super) struct Pumps(Vec<tokio::task::JoinHandle<()>>);
+
+/// The stream of one server.
+struct Pump {
+    desk: Rc<Desk>,
+    session: Arc<Session>,
+    server: ServerName,
+    target: Arc<HttpTarget>,
+    grant: Grant,
+}
+
+/// Why there is no stream.
+enum NoStream {
+    /// The server has none.
+    Never,
+    /// It has none now.
+    NotNow,
+    /// It does not know our session.
+    Unknown(Arc<UpstreamSession>),
+}
+
+// === impl Pumps ===
+
+impl Pumps {
+    pub(super) fn open(desk: &Rc<Desk>, session: &Arc<Session>, grant: &Grant) -> Self {
+        let federation = desk.board.federation();
+        let pumps = federation.behind(&session.endpoint).filter_map(|server| {
+            let Link::Http(target) = &server.face(Era::Legacy)?.link else {
+                return None;
+            };
+            grant.reaches(&server.name, "GET").then(|| Pump {
+                desk: desk.clone(),
+                session: session.clone(),
+                server: server.name.clone(),
+                target: target.clone(),
+                grant: grant.clone(),
+            })
+        });
+        Self(pumps.map(|pump| actix_rt::spawn(pump.run())).collect())
+    }
+}
+
+impl Drop for Pumps {
+    fn drop(&mut self) {
+        for pump in &self.0 {
+            pump.abort();
+        }
+    }
+}
+
+// === impl Pump ===
+
+impl Pump {
+    /// Nothing here waits for the client: what it does not read is dropped and counted.
+    async fn run(self) {
+        let mut pause = REOPEN_MIN;
+        let mut worked = false;
+        loop {
+            match self.open().await {
+                Ok((upstream, events)) => {
+                    (worked, pause) = (true, REOPEN_MIN);
+                    self.carry(upstream, events).await;
+                }
+                Err(NoStream::Never) => return,
+                // A server without such a stream may say 404 as well: only one that had it has lost the session.
+                Err(NoStream::Unknown(_)) if !worked => return,
+                Err(NoStream::Unknown(lost)) => {
+                    worked = false;
+                    self.session.lost_upstream(&self.server, &lost).await;
+                }
+                Err(NoStream::NotNow) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REOPEN_MAX);
+        }
+    }
+
+    async fn open(&self) -> Result<(Arc<UpstreamSession>, EventStream), NoStream> {
+        let Self {
+            desk,
+            session,
+            server,
+            target,
+            grant,
+        } = self;
+        let upstream = handshake::upstream(desk, session, server, target, grant).await;
+        let upstream = upstream.map_err(|_| NoStream::NotNow)?;
+        let head = headers::stream(&upstream, grant.headers_for(server));
+        let opening = desk
+            .client
+            .send(target, http::Method::GET, head, Bytes::new());
+        let answer = opening.await.map_err(|_| NoStream::NotNow)?;
+        match answer.status {
+            StatusCode::METHOD_NOT_ALLOWED => Err(NoStream::Never),
+            StatusCode::NOT_FOUND => Err(NoStream::Unknown(upstream)),
+            status if status.is_success() && answer.is_event_stream() => {
+                Ok((upstream, answer.events(desk.limits.max_answer_bytes)))
+            }
+            _ => Err(NoStream::NotNow),
+        }
+    }
+
+    async fn carry(&self, upstream: Arc<UpstreamSession>, mut events: EventStream) {
+        let route = AskRoute::Http {
+            target: self.target.clone(),
+            session: upstream,
+        };
+        while let Some(Ok(event)) = events.next().await {
+            if event.data.is_empty() {
+                continue;
+            }
+            match Message::parse(event.data, &answer_limits()) {
+                Ok(message) => self.deliver(&route, &message),
+                Err(error) => {
+                    tracing::warn!(server = %self.server, error = error.message, "event is not JSON-RPC");
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, route: &AskRoute, message: &Message) {
+        let Self {
+            desk,
+            session,
+            server,
+            grant,
+            ..
+        } = self;
+        let frame = match message.kind() {
+            Kind::Request => match session.ask(server, message, route.clone(), None) {
+                Some(frame) => frame,
+                None => return upward::decline(desk, grant, server, route, message),
+            },
+            Kind::Notification
+                if Method::parse(message.method()) == Method::NotificationCancelled =>
+            {
+                let id = message.field(Field::RequestId);
+                let Some(ours) = id.and_then(|id| session.withdraw_ask(server, id)) else {
+                    return;
+                };
+                message.rewrite().set(Field::RequestId, ours).finish()
+            }
+            Kind::Notification => message.raw().clone(),
+            Kind::Result | Kind::Error => return,
+        };
+        if !session.push(frame) {
+            desk.metrics.dropped_frames.inc();
+        }
+    }
+}

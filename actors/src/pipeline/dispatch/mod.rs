@@ -1,0 +1,200 @@
+//! Fourth stage: the request is answered, by the gateway itself or by a server.
+//!
+//! Read in this order: [`modern`] and [`legacy`] decide per era what a request needs, [`relay`] carries one request
+//! to a server and everything the server says back, [`upcall`] is the same for HTTP and child processes.
+
+mod headers;
+mod legacy;
+mod listen;
+mod modern;
+mod names;
+mod raw;
+mod relay;
+mod state;
+mod tasks;
+mod upcall;
+mod wait;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, Message};
+use http::HeaderMap;
+use tokio::sync::watch;
+use weir_plugin_protocol::UserPrincipal;
+use weir_plugin_protocol::role::{Access, Answer, PolicyEvaluator, TargetKind};
+
+use super::telemetry::{Answered, TelemetryActor};
+use super::{ClientRequest, Exchange, LimitsConfig, Metrics, Outcome, Refusal, Stage, Target};
+use crate::builtin::static_credentials::StaticCredentials;
+use crate::mailbox::Mailbox;
+use crate::seal::Sealer;
+use crate::session::Sessions;
+use crate::upstream::http::HttpClient;
+use crate::upstream::{ServerName, UpstreamBoard};
+
+pub use legacy::Mail;
+pub use tasks::TaskOwners;
+
+/// A comment is sent on a silent stream this often, so that nobody on the way thinks it dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Received by the [`DispatchActor`]. Proves that the client's credentials are gone and the upstream's are at hand.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Sealed {
+    exchange: Exchange,
+    target: Target,
+    grant: Grant,
+}
+
+/// What the stages before gave a request.
+#[derive(Clone)]
+pub struct Grant {
+    pub(super) principal: Arc<UserPrincipal>,
+    pub(super) policy: Arc<dyn PolicyEvaluator>,
+    pub(super) credentials: Arc<StaticCredentials>,
+}
+
+/// Answers requests. A request that is under way at a server runs in a future of its own and outlives a restart of
+/// this actor; what is lost are the idle connections to upstream servers.
+pub struct DispatchActor {
+    desk: Rc<Desk>,
+}
+
+/// What dispatching needs. One per worker thread.
+pub struct Desk {
+    /// Connections to HTTP servers.
+    pub client: HttpClient,
+    /// The servers.
+    pub board: UpstreamBoard,
+    /// Legacy sessions.
+    pub sessions: Sessions,
+    /// Who began which task.
+    pub tasks: TaskOwners,
+    /// Seals request states.
+    pub sealer: Arc<Sealer>,
+    /// The bounds.
+    pub limits: Arc<LimitsConfig>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Turns true when the gateway stops: streams that wait for events end in order.
+    pub draining: watch::Receiver<bool>,
+    /// The next stage.
+    pub telemetry: Mailbox<TelemetryActor>,
+    /// Numbers the requests to HTTP servers.
+    pub next_id: Arc<AtomicU64>,
+}
+
+// === impl Sealed ===
+
+impl Sealed {
+    pub(super) fn new(exchange: Exchange, target: Target, grant: Grant) -> Self {
+        Self {
+            exchange,
+            target,
+            grant,
+        }
+    }
+}
+
+// === impl Grant ===
+
+impl Grant {
+    /// Whether a list may show an item.
+    fn sees(&self, server: &ServerName, kind: TargetKind, name: &str) -> bool {
+        self.policy
+            .visible(&self.principal, server.as_str(), kind, name)
+    }
+
+    /// Whether the caller may have anything to do with a server, so that what goes to all servers may go to it too.
+    fn reaches(&self, server: &ServerName, method: &str) -> bool {
+        let access = Access {
+            method,
+            server: Some(server.as_str()),
+            kind: TargetKind::None,
+            name: None,
+            arguments: None,
+        };
+        matches!(
+            self.policy.check_access(&self.principal, &access),
+            Answer::Now(Ok(()))
+        )
+    }
+
+    /// The headers that weir proves itself with at a server.
+    fn headers_for(&self, server: &ServerName) -> Option<&HeaderMap> {
+        self.credentials
+            .get(server.as_str())
+            .map(|credentials| &credentials.headers)
+    }
+}
+
+// === impl DispatchActor ===
+
+impl DispatchActor {
+    /// A stage with nothing under way.
+    pub fn new(desk: Rc<Desk>) -> Self {
+        Self { desk }
+    }
+}
+
+impl Actor for DispatchActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(super::STAGE_QUEUE);
+    }
+}
+
+impl Handler<Sealed> for DispatchActor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        Sealed {
+            exchange,
+            target,
+            grant,
+        }: Sealed,
+        _context: &mut Self::Context,
+    ) {
+        exchange.metrics().passed(Stage::Dispatch);
+        match exchange.arrival().request {
+            ClientRequest::Modern(_) => modern::dispatch(&self.desk, exchange, target, grant),
+            _ => legacy::dispatch(&self.desk, exchange, target, grant),
+        }
+    }
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// The raw JSON id of the next request to an HTTP server. No two requests of the process have the same, whichever
+    /// worker sends them: servers tell the requests of one session apart by their ids.
+    fn next_id(&self) -> String {
+        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
+        number.to_string()
+    }
+
+    /// Resolves when the gateway stops.
+    async fn drained(&self) {
+        let mut draining = self.draining.clone();
+        if draining.wait_for(|draining| *draining).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends a request.
+    fn finish(&self, exchange: Exchange, outcome: Outcome) {
+        super::forward(&self.telemetry, Answered::new(exchange, outcome));
+    }
+
+    /// Ends a request with a refusal.
+    fn refuse(&self, exchange: Exchange, refusal: Refusal) {
+        let outcome = exchange.refusal(refusal);
+        self.finish(exchange, outcome);
+    }
+}

@@ -1,0 +1,289 @@
+//! Requests of 2026-07-28: nothing is kept between them.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+use weir_plugin_protocol::jsonrpc::{Field, Message};
+use weir_plugin_protocol::mcp::{
+    self, Era, MODERN_VERSIONS, Method, ModernRequest, Values, check_params, result_response,
+};
+
+use super::raw::{join, text};
+use super::relay::Relay;
+use super::upcall::{Contact, Upcall, link_refusal};
+use super::wait::within;
+use super::{Desk, Grant, headers, listen, names, state};
+use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Target};
+use crate::upstream::{HelloAnswer, Link, ListAnswer, ListKind, Route};
+
+/// How long weir's own answers to `server/discover` may be kept, in milliseconds.
+const DISCOVER_TTL_MS: u64 = 5_000;
+
+/// Decides what a request needs.
+pub(super) fn dispatch(desk: &Rc<Desk>, exchange: Exchange, target: Target, grant: Grant) {
+    let ClientRequest::Modern(request) = &exchange.arrival().request else {
+        return;
+    };
+    let ModernRequest {
+        message, method, ..
+    } = request.clone();
+    if message.id().is_none() {
+        // The revision defines no notification of a client over HTTP: accepted and dropped.
+        return desk.finish(exchange, Outcome::accepted());
+    }
+    let desk = desk.clone();
+    match (target, method) {
+        (Target::Server { route, .. }, _) => {
+            actix_rt::spawn(async move {
+                let (exchange, outcome) = relay(&desk, exchange, &message, route, grant).await;
+                desk.finish(exchange, outcome);
+            });
+        }
+        (Target::Gateway, Method::Listen) => {
+            actix_rt::spawn(async move {
+                let (exchange, outcome) = listen::run(&desk, exchange, &message, grant).await;
+                desk.finish(exchange, outcome);
+            });
+        }
+        (Target::Gateway, Method::Discover) => {
+            let outcome = discover(&desk, &exchange, &message);
+            desk.finish(exchange, outcome);
+        }
+        (Target::Gateway, method) => match ListKind::of(method) {
+            Some(kind) => list(&desk, exchange, message, kind, grant),
+            None => desk.refuse(
+                exchange,
+                Refusal::UnknownMethod(message.method().to_owned()),
+            ),
+        },
+    }
+}
+
+/// `server/discover`, answered from the snapshots.
+fn discover(desk: &Desk, exchange: &Exchange, message: &Message) -> Outcome {
+    let hello = desk
+        .board
+        .federation()
+        .hello(&exchange.arrival().endpoint, Era::Modern);
+    let versions: Vec<String> = MODERN_VERSIONS
+        .iter()
+        .map(|version| format!(r#""{}""#, version.as_str()))
+        .collect();
+    let instructions = hello
+        .instructions
+        .as_deref()
+        .map(text)
+        .map_or_else(String::new, |text| format!(r#""instructions":{text},"#));
+    let result = format!(
+        r#"{{"resultType":"complete","supportedVersions":[{}],"capabilities":{},{instructions}"ttlMs":{DISCOVER_TTL_MS},"cacheScope":"private",{}}}"#,
+        versions.join(","),
+        text(&hello.capabilities),
+        meta(&hello),
+    );
+    Outcome::ok(result_response(message.id().unwrap_or("null"), &result))
+}
+
+/// A list of all that the caller may see, in one page.
+fn list(desk: &Rc<Desk>, exchange: Exchange, message: Message, kind: ListKind, grant: Grant) {
+    if message.field(Field::Cursor).is_some() {
+        return desk.refuse(
+            exchange,
+            Refusal::InvalidParams(
+                "params.cursor was not given out here: lists have one page".into(),
+            ),
+        );
+    }
+    let endpoint = exchange.arrival().endpoint.clone();
+    let federation = desk.board.federation();
+    let answer = federation.list(&endpoint, Era::Modern, kind, |server, kind, name| {
+        grant.sees(server, kind, name)
+    });
+    if answer.stale.is_empty() {
+        let outcome = list_outcome(
+            &federation.hello(&endpoint, Era::Modern),
+            &message,
+            kind,
+            &answer,
+            &grant,
+        );
+        return desk.finish(exchange, outcome);
+    }
+    let desk = desk.clone();
+    actix_rt::spawn(async move {
+        let refresh = answer
+            .stale
+            .iter()
+            .map(|server| desk.board.refresh(server, Era::Modern));
+        futures_util::future::join_all(refresh).await;
+        let federation = desk.board.federation();
+        let answer = federation.list(&endpoint, Era::Modern, kind, |server, kind, name| {
+            grant.sees(server, kind, name)
+        });
+        let outcome = list_outcome(
+            &federation.hello(&endpoint, Era::Modern),
+            &message,
+            kind,
+            &answer,
+            &grant,
+        );
+        desk.finish(exchange, outcome);
+    });
+}
+
+fn list_outcome(
+    hello: &HelloAnswer,
+    message: &Message,
+    kind: ListKind,
+    answer: &ListAnswer,
+    grant: &Grant,
+) -> Outcome {
+    let size: usize = answer.items.iter().map(|item| item.len() + 1).sum();
+    let mut result = String::with_capacity(size + 256);
+    result.push_str(r#"{"resultType":"complete",""#);
+    result.push_str(kind.member());
+    result.push_str(r#"":["#);
+    join(&mut result, &answer.items);
+    // What one caller may see, another may not: only where everybody sees everything is the list everybody's.
+    let scope = if answer.private || !grant.policy.unrestricted() {
+        "private"
+    } else {
+        "public"
+    };
+    result.push_str(&format!(
+        r#"],"ttlMs":{},"cacheScope":"{scope}",{}}}"#,
+        answer.ttl_ms,
+        meta(hello)
+    ));
+    Outcome::ok(result_response(message.id().unwrap_or("null"), &result))
+}
+
+/// Carries a request to its server.
+async fn relay(
+    desk: &Rc<Desk>,
+    mut exchange: Exchange,
+    request: &Message,
+    route: Route,
+    grant: Grant,
+) -> (Exchange, Outcome) {
+    let began = Instant::now();
+    let server = route.server.name.clone();
+    if let Err(refusal) = desk.tasks.check(&grant.principal, &server, request) {
+        let outcome = exchange.refusal(refusal);
+        return (exchange, outcome);
+    }
+    if let Err(mismatch) = repeated(&exchange, request, &route) {
+        let outcome = exchange.refusal(Refusal::Wire(mcp::Refusal::header_mismatch(mismatch)));
+        return (exchange, outcome);
+    }
+    let mut rewrite = names::own(request, &route);
+    let method = exchange.arrival().request.method();
+    if request.field(Field::RequestState).is_some() {
+        let Some(theirs) = state::unwrap(desk, &grant, &server, request) else {
+            let outcome = exchange.refusal(Refusal::InvalidParams(
+                "params.requestState was not made for this request, or has expired".into(),
+            ));
+            return (exchange, outcome);
+        };
+        rewrite = rewrite.set(Field::RequestState, theirs);
+    }
+    exchange.facts_mut().dispatched = true;
+    let (upcall, token) = match &route.link.link {
+        Link::Http(target) => {
+            let ClientRequest::Modern(ModernRequest { version, .. }) = &exchange.arrival().request
+            else {
+                let outcome = exchange.refusal(Refusal::Aborted { dispatched: false });
+                return (exchange, outcome);
+            };
+            let name = match method.routing_param() {
+                Some(Field::Name) => Some(route.own_name.clone()),
+                Some(field) => request.text(field).map(|text| text.into_owned()),
+                None => None,
+            };
+            let mut headers = headers::modern(
+                *version,
+                request.method(),
+                name.as_deref(),
+                grant.headers_for(&server),
+            );
+            for (name, value) in &exchange.arrival().parameters {
+                headers.append(name.clone(), value.clone());
+            }
+            let id = desk.next_id();
+            let body = rewrite.set(Field::Id, id.clone()).finish();
+            let posting = Upcall::post(desk, &server, target, headers, body, Some(&id));
+            match within(&mut exchange, &server, posting).await {
+                Ok(Contact::Under(upcall)) => (Ok(upcall), None),
+                Ok(Contact::Accepted | Contact::SessionLost) => (
+                    Err(super::upcall::broken(&server, "HTTP status 404".into())),
+                    None,
+                ),
+                Err(refusal) => (Err(refusal), None),
+            }
+        }
+        Link::Stdio(link) => {
+            let id = link.next_id();
+            let token = request
+                .field(Field::MetaProgressToken)
+                .map(|_| id.json().to_owned());
+            if let Some(token) = &token {
+                rewrite = rewrite.set(Field::MetaProgressToken, token.clone());
+            }
+            let frame = rewrite.set(Field::Id, id.json().to_owned()).finish();
+            let calling = async {
+                link.call(id, frame, None)
+                    .await
+                    .map_err(|error| link_refusal(&server, &error))
+            };
+            let call = within(&mut exchange, &server, calling).await;
+            (
+                call.map(|call| Upcall::Stdio {
+                    call: Box::new(call),
+                    server: server.clone(),
+                }),
+                token,
+            )
+        }
+    };
+    match upcall {
+        Ok(upcall) => {
+            let relay = Relay {
+                desk: desk.clone(),
+                grant,
+                server,
+                request: request.clone(),
+                token,
+                began,
+                legacy: None,
+            };
+            relay.run(exchange, upcall).await
+        }
+        Err(refusal) => {
+            let outcome = exchange.refusal(refusal);
+            (exchange, outcome)
+        }
+    }
+}
+
+/// Checks that the headers which repeat arguments of a tool say the same as the body. A child process sees no headers,
+/// so this is the last place where a difference can be noticed.
+fn repeated(exchange: &Exchange, request: &Message, route: &Route) -> Result<(), String> {
+    let Some(annotations) = route.link.catalog.param_headers.get(&route.own_name) else {
+        return Ok(());
+    };
+    let parameters = &exchange.arrival().parameters;
+    let values = |name: &str| -> Values<'_> {
+        let named = parameters
+            .iter()
+            .filter(|(known, _)| known.as_str().eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_bytes()).collect()
+    };
+    check_params(annotations, request.field(Field::Arguments), values)
+}
+
+/// `_meta` with `serverInfo`.
+fn meta(hello: &HelloAnswer) -> String {
+    format!(
+        r#""_meta":{{"io.modelcontextprotocol/serverInfo":{}}}"#,
+        text(&hello.server_info)
+    )
+}

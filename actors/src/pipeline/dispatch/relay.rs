@@ -1,0 +1,301 @@
+//! One request carried to a server, and everything the server says back carried to the client.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
+use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
+use weir_plugin_protocol::mcp::Method;
+
+use super::upcall::{Reply, Said, Upcall};
+use super::{Desk, Grant, KEEP_ALIVE};
+use crate::pipeline::{Exchange, LimitsConfig, Outcome, Refusal, Verdict};
+use crate::session::{AskRoute, CallGuard, Session};
+use crate::upstream::ServerName;
+
+/// A request on its way, with what is needed to translate what comes back.
+pub(super) struct Relay {
+    pub(super) desk: Rc<Desk>,
+    pub(super) grant: Grant,
+    pub(super) server: ServerName,
+    /// The client's request.
+    pub(super) request: Message,
+    /// The raw JSON progress token that the server was given instead of the client's.
+    pub(super) token: Option<String>,
+    /// When the server was first spoken to.
+    pub(super) began: Instant,
+    /// The legacy session, if there is one.
+    pub(super) legacy: Option<LegacySide>,
+}
+
+/// What a legacy request has besides.
+pub(super) struct LegacySide {
+    pub(super) session: Arc<Session>,
+    pub(super) call: CallGuard,
+    /// The way back for requests of the server that arrive on the request's own stream.
+    pub(super) route: AskRoute,
+    /// The request at an HTTP server, to be cancelled there if nobody waits for it any more.
+    pub(super) posted: Option<super::legacy::Posted>,
+}
+
+/// What woke the relay.
+enum Woken {
+    Said(Result<Said, Refusal>),
+    Injected(Bytes),
+    ClientGone,
+    Cancelled,
+    Deadline,
+    Silence,
+}
+
+/// How long a request may take. While its server waits for the client it may take longer, and then the server has its
+/// time again.
+struct Patience {
+    deadline: Instant,
+    while_asked: Instant,
+    again: Duration,
+    asked: bool,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    fn new(exchange: &Exchange, limits: &LimitsConfig) -> Self {
+        Self {
+            deadline: exchange.arrival().deadline,
+            while_asked: exchange.arrival().at + limits.ask_deadline.0,
+            again: limits.deadline.0,
+            asked: false,
+        }
+    }
+
+    fn until(&mut self, asked: bool) -> Instant {
+        if asked {
+            self.asked = true;
+            return self.while_asked;
+        }
+        if std::mem::take(&mut self.asked) {
+            let again = Instant::now() + self.again;
+            self.deadline = self.deadline.max(again.min(self.while_asked));
+        }
+        self.deadline
+    }
+}
+
+// === impl LegacySide ===
+
+impl LegacySide {
+    fn is_asked(&self) -> bool {
+        self.session.is_asked_for(self.call.id())
+    }
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// Carries on until the answer is there, the client is gone or the deadline has passed.
+    pub(super) async fn run(
+        mut self,
+        mut exchange: Exchange,
+        mut upcall: Upcall,
+    ) -> (Exchange, Outcome) {
+        let mut silence = Instant::now() + KEEP_ALIVE;
+        let mut patience = Patience::new(&exchange, &self.desk.limits);
+        let outcome = loop {
+            let asked = self.legacy.as_ref().is_some_and(LegacySide::is_asked);
+            let deadline = patience.until(asked);
+            let woken = tokio::select! {
+                biased;
+                said = upcall.next() => Woken::Said(said),
+                woken = aside(&mut self.legacy) => woken,
+                () = exchange.client_gone() => Woken::ClientGone,
+                () = sleep_until(deadline) => Woken::Deadline,
+                () = sleep_until(silence) => Woken::Silence,
+            };
+            let sent = match woken {
+                Woken::Said(Ok(Said::Answer(reply))) => {
+                    // What the server said before its answer comes before its answer.
+                    while let Some(frame) = self.waiting() {
+                        if exchange.send(&frame).await.is_err() {
+                            break;
+                        }
+                    }
+                    break self.answer(&exchange, *reply);
+                }
+                Woken::Said(Ok(Said::Notification(message))) => {
+                    self.notification(&mut exchange, *message).await
+                }
+                Woken::Said(Ok(Said::Request(message))) => self.ask(&mut exchange, *message).await,
+                Woken::Said(Err(refusal)) => break exchange.refusal(refusal),
+                Woken::Injected(frame) => exchange.send(&frame).await,
+                Woken::Silence => {
+                    exchange
+                        .send_frame(Bytes::from_static(b": keep-alive\n\n"))
+                        .await
+                }
+                Woken::ClientGone | Woken::Cancelled => break exchange.refusal(Refusal::Cancelled),
+                Woken::Deadline => {
+                    break exchange.refusal(Refusal::UpstreamTimeout {
+                        server: self.server.to_string(),
+                    });
+                }
+            };
+            if sent.is_err() {
+                break exchange.refusal(Refusal::Cancelled);
+            }
+            silence = Instant::now() + KEEP_ALIVE;
+        };
+        exchange.facts_mut().upstream_time = self.began.elapsed();
+        if matches!(outcome.verdict, Verdict::Cancelled | Verdict::Timeout)
+            && let Some(posted) = self.legacy.take().and_then(|legacy| legacy.posted)
+        {
+            posted.cancel(&self.desk, &self.grant, &self.server);
+        }
+        (exchange, outcome)
+    }
+
+    /// A frame that waits beside the server's own stream.
+    fn waiting(&mut self) -> Option<Bytes> {
+        self.legacy.as_mut()?.call.frames.try_recv().ok()
+    }
+
+    /// Turns the server's answer into the client's.
+    fn answer(&self, exchange: &Exchange, reply: Reply) -> Outcome {
+        let Reply { message, status } = reply;
+        let id = self.request.id().unwrap_or("null");
+        let mut rewrite = message.rewrite().set(Field::Id, id);
+        if message.kind() == Kind::Error {
+            let code = message
+                .field(Field::ErrorCode)
+                .and_then(|code| code.parse().ok())
+                .unwrap_or(0);
+            return Outcome::upstream_error(
+                self.error_status(status, code),
+                code,
+                rewrite.finish(),
+            );
+        }
+        if self.request.method() == Method::ToolsCall.as_str() {
+            let principal = &self.grant.principal;
+            self.desk.tasks.note(principal, &self.server, &message);
+        }
+        let asks_back = message.text(Field::ResultType).as_deref() == Some("input_required");
+        if asks_back && let Some(state) = message.field(Field::ResultState) {
+            let Some(sealed) =
+                super::state::wrap(&self.desk, &self.grant, &self.server, &self.request, state)
+            else {
+                return exchange.refusal(super::upcall::broken(
+                    &self.server,
+                    "its requestState is too large".into(),
+                ));
+            };
+            rewrite = rewrite.set(
+                Field::ResultState,
+                weir_plugin_protocol::jsonrpc::quote(&sealed),
+            );
+        }
+        let body = rewrite.finish();
+        match message.field(Field::IsError) {
+            Some("true") => Outcome::tool_error(body),
+            _ => Outcome::ok(body),
+        }
+    }
+
+    /// The HTTP status of an error. A child process has none to pass on, so the code decides in the modern era.
+    fn error_status(&self, status: u16, code: i64) -> u16 {
+        use weir_plugin_protocol::mcp::code;
+        if self.legacy.is_some() {
+            return 200;
+        }
+        match code {
+            _ if (400..500).contains(&status) => status,
+            code::METHOD_NOT_FOUND => 404,
+            code::PARSE_ERROR
+            | code::INVALID_REQUEST
+            | code::INVALID_PARAMS
+            | code::HEADER_MISMATCH
+            | code::MISSING_CAPABILITY
+            | code::UNSUPPORTED_VERSION => 400,
+            _ => 200,
+        }
+    }
+
+    async fn notification(
+        &self,
+        exchange: &mut Exchange,
+        message: Message,
+    ) -> Result<(), crate::pipeline::ClientGone> {
+        match Method::parse(message.method()) {
+            Method::NotificationProgress => {
+                let Some(theirs) = self.request.field(Field::MetaProgressToken) else {
+                    return Ok(());
+                };
+                match &self.token {
+                    Some(ours) if message.field(Field::ProgressToken) == Some(ours) => {
+                        exchange
+                            .send(&message.rewrite().set(Field::ProgressToken, theirs).finish())
+                            .await
+                    }
+                    Some(_) => Ok(()),
+                    None => exchange.send(message.raw()).await,
+                }
+            }
+            Method::NotificationCancelled => match self.withdrawn(&message) {
+                Some(frame) => exchange.send(&frame).await,
+                None => Ok(()),
+            },
+            _ => exchange.send(message.raw()).await,
+        }
+    }
+
+    /// The server gives up a request it sent to the client.
+    fn withdrawn(&self, message: &Message) -> Option<Bytes> {
+        let session = &self.legacy.as_ref()?.session;
+        let ours = session.withdraw_ask(&self.server, message.field(Field::RequestId)?)?;
+        Some(message.rewrite().set(Field::RequestId, ours).finish())
+    }
+
+    /// A request of the server to the client. In the modern era there are none: what is not asked for is dropped.
+    async fn ask(
+        &self,
+        exchange: &mut Exchange,
+        message: Message,
+    ) -> Result<(), crate::pipeline::ClientGone> {
+        let Some(legacy) = &self.legacy else {
+            tracing::warn!(server = %self.server, method = message.method(), "server sent a request in an answer stream of the modern era");
+            return Ok(());
+        };
+        match legacy.session.ask(
+            &self.server,
+            &message,
+            legacy.route.clone(),
+            Some(legacy.call.id()),
+        ) {
+            Some(frame) => exchange.send(&frame).await,
+            None => {
+                super::legacy::decline(
+                    &self.desk,
+                    &self.grant,
+                    &self.server,
+                    &legacy.route,
+                    &message,
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What reaches a legacy request besides the server's answer: frames that the server sent without saying for whom, and
+/// the client's cancellation.
+async fn aside(legacy: &mut Option<LegacySide>) -> Woken {
+    let Some(LegacySide { call, .. }) = legacy else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        Some(frame) = call.frames.recv() => Woken::Injected(frame),
+        () = call.cancel.notified() => Woken::Cancelled,
+    }
+}

@@ -1,0 +1,253 @@
+//! One request under way at a server, the same for HTTP and for child processes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use weir_plugin_protocol::jsonrpc::{Kind, Limits, Message};
+
+use super::Desk;
+use crate::pipeline::Refusal;
+use crate::upstream::ServerName;
+use crate::upstream::http::{EventStream, HttpError, HttpErrorKind, HttpTarget};
+use crate::upstream::stdio::{LinkError, StdioCall};
+
+/// A request under way. Dropping it cancels: the connection is closed, or the child is told.
+pub(super) enum Upcall {
+    /// The whole answer has arrived.
+    Whole(Option<Box<Reply>>),
+    /// An event stream.
+    Events {
+        events: Box<EventStream>,
+        id: String,
+        server: ServerName,
+    },
+    /// A child process.
+    Stdio {
+        call: Box<StdioCall>,
+        server: ServerName,
+    },
+}
+
+/// The end of an [`Upcall`].
+pub(super) struct Reply {
+    /// The answer.
+    pub message: Message,
+    /// The HTTP status it came with; 200 where there is none.
+    pub status: u16,
+}
+
+/// What a server says.
+pub(super) enum Said {
+    /// A notification.
+    Notification(Box<Message>),
+    /// A request to the client.
+    Request(Box<Message>),
+    /// The answer; nothing follows.
+    Answer(Box<Reply>),
+}
+
+/// What became of the first contact with an HTTP server.
+pub(super) enum Contact {
+    /// It takes the request.
+    Under(Upcall),
+    /// It took a notification or an answer.
+    Accepted,
+    /// It does not know our session any more (404).
+    SessionLost,
+}
+
+// === impl Upcall ===
+
+impl Upcall {
+    /// Posts a message to an HTTP server. `id` is the raw JSON id of a request; notifications and answers have none.
+    pub(super) async fn post(
+        desk: &Desk,
+        server: &ServerName,
+        target: &Arc<HttpTarget>,
+        headers: HeaderMap,
+        body: Bytes,
+        id: Option<&str>,
+    ) -> Result<Contact, Refusal> {
+        let cap = desk.limits.max_answer_bytes;
+        let in_session = headers.contains_key(super::headers::SESSION_ID);
+        // On the heap: it is by far the largest part of a request's future.
+        let sending = Box::pin(desk.client.send(target, Method::POST, headers, body));
+        let answer = sending
+            .await
+            .map_err(|error| http_refusal(server, &error))?;
+        let status = answer.status;
+        if in_session && status == StatusCode::NOT_FOUND {
+            return Ok(Contact::SessionLost);
+        }
+        let Some(id) = id else {
+            return match status {
+                status if status.is_success() => Ok(Contact::Accepted),
+                status => Err(broken(server, format!("HTTP status {status}"))),
+            };
+        };
+        if status.is_success() && answer.is_event_stream() {
+            return Ok(Contact::Under(Self::Events {
+                events: Box::new(answer.events(cap)),
+                id: id.to_owned(),
+                server: server.clone(),
+            }));
+        }
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            return Err(broken(
+                server,
+                format!("it refused the gateway's credentials with HTTP status {status}"),
+            ));
+        }
+        let body = answer
+            .bytes(cap)
+            .await
+            .map_err(|error| http_refusal(server, &error))?;
+        let parsed = Message::parse(body, &answer_limits());
+        match parsed {
+            // Some servers say so of a session that they do not know.
+            Ok(message)
+                if in_session
+                    && status == StatusCode::BAD_REQUEST
+                    && message.kind() == Kind::Error
+                    && message.id().is_none() =>
+            {
+                Ok(Contact::SessionLost)
+            }
+            Ok(message) if message.kind() == Kind::Result && !status.is_success() => Err(broken(
+                server,
+                format!("a result with HTTP status {status}"),
+            )),
+            Ok(message) if !answers(&message, id) => Err(broken(
+                server,
+                "it answered another request than it was asked".into(),
+            )),
+            Ok(message) if matches!(message.kind(), Kind::Result | Kind::Error) => {
+                Ok(Contact::Under(Self::Whole(Some(Box::new(Reply {
+                    message,
+                    status: status.as_u16(),
+                })))))
+            }
+            Ok(_) => Err(broken(
+                server,
+                "it answered a request with something that is no answer".into(),
+            )),
+            // Whatever it means, it is not success: a lost write must never look like one.
+            Err(error) if status.is_success() => Err(broken(
+                server,
+                format!("HTTP status {status}, {}", error.message),
+            )),
+            Err(_) => Err(broken(server, format!("HTTP status {status}"))),
+        }
+    }
+
+    /// What the server says next. After the answer there is nothing more to ask.
+    pub(super) async fn next(&mut self) -> Result<Said, Refusal> {
+        match self {
+            Self::Whole(reply) => match reply.take() {
+                Some(reply) => Ok(Said::Answer(reply)),
+                None => std::future::pending().await,
+            },
+            Self::Events { events, id, server } => loop {
+                let event = match events.next().await {
+                    Some(event) => event.map_err(|error| http_refusal(server, &error))?,
+                    None => {
+                        return Err(broken(
+                            server,
+                            "the event stream ended without an answer".into(),
+                        ));
+                    }
+                };
+                if event.data.is_empty() {
+                    continue; // A priming event.
+                }
+                let message = Message::parse(event.data, &answer_limits())
+                    .map_err(|error| broken(server, error.message))?;
+                if answers(&message, id) {
+                    return Ok(said(message));
+                }
+                tracing::warn!(%server, "server answered another request than it was asked");
+            },
+            Self::Stdio { call, server } => match call.next().await {
+                Some(Ok(message)) => Ok(said(message)),
+                Some(Err(error)) => Err(link_refusal(server, &error)),
+                None => Err(broken(server, "it ended the call without an answer".into())),
+            },
+        }
+    }
+}
+
+/// Whether a message may be meant for the request with this raw JSON id: anything but the answer to another.
+fn answers(message: &Message, id: &str) -> bool {
+    match message.kind() {
+        Kind::Result => message.id() == Some(id),
+        Kind::Error => message.id().is_none_or(|answered| answered == id),
+        Kind::Request | Kind::Notification => true,
+    }
+}
+
+fn said(message: Message) -> Said {
+    match message.kind() {
+        Kind::Notification => Said::Notification(Box::new(message)),
+        Kind::Request => Said::Request(Box::new(message)),
+        Kind::Result | Kind::Error => Said::Answer(Box::new(Reply {
+            message,
+            status: 200,
+        })),
+    }
+}
+
+/// Limits for what servers answer.
+pub(super) fn answer_limits() -> Limits {
+    Limits::default()
+}
+
+pub(super) fn broken(server: &ServerName, reason: String) -> Refusal {
+    Refusal::UpstreamBroken {
+        server: server.to_string(),
+        reason,
+    }
+}
+
+/// What the client is told of a transport error.
+pub(super) fn http_refusal(server: &ServerName, error: &HttpError) -> Refusal {
+    let server_name = server.to_string();
+    match error.kind {
+        HttpErrorKind::Connect | HttpErrorKind::Tls | HttpErrorKind::Refused => {
+            Refusal::UpstreamDown {
+                server: server_name,
+                reason: error.to_string(),
+            }
+        }
+        HttpErrorKind::Timeout => Refusal::UpstreamTimeout {
+            server: server_name,
+        },
+        HttpErrorKind::Closed if !error.written => Refusal::UpstreamDown {
+            server: server_name,
+            reason: error.to_string(),
+        },
+        HttpErrorKind::Closed => Refusal::UpstreamDied {
+            server: server_name,
+        },
+        HttpErrorKind::Protocol | HttpErrorKind::TooLarge => broken(server, error.to_string()),
+    }
+}
+
+/// What the client is told of a child that does not answer.
+pub(super) fn link_refusal(server: &ServerName, error: &LinkError) -> Refusal {
+    let server_name = server.to_string();
+    match error {
+        LinkError::NotRunning => Refusal::UpstreamDown {
+            server: server_name,
+            reason: "it is being restarted".into(),
+        },
+        LinkError::Died { .. } => Refusal::UpstreamDied {
+            server: server_name,
+        },
+        LinkError::Busy => Refusal::Overloaded("upstream_queue"),
+        LinkError::Timeout => Refusal::UpstreamTimeout {
+            server: server_name,
+        },
+        LinkError::TooLarge | LinkError::Malformed => broken(server, error.to_string()),
+    }
+}

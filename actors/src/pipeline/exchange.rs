@@ -1,0 +1,312 @@
+//! The baton: one request on its way through the gateway, and its answer on the way back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout};
+use weir_plugin_protocol::jsonrpc::Message;
+use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal};
+use weir_plugin_protocol::{Credentials, UserPrincipal};
+
+use super::metrics::Metrics;
+use super::reply::{ClientGone, Reply, Response, event};
+use super::{Outcome, Refusal, record};
+use crate::builtin::audit_lines::AuditSlot;
+use crate::upstream::{Endpoint, ServerName};
+
+/// How long a client may leave its stream unread before it is taken for gone.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// One request: what arrived, what is known of it by now, and the duty to answer.
+///
+/// It is moved from stage to stage and never shared. Dropped unsettled, whatever the reason, it answers the client
+/// with a retryable 503 and leaves an audit record `aborted`: silence is not a possible outcome.
+pub struct Exchange(Box<Inner>);
+
+struct Inner {
+    arrival: Arrival,
+    facts: Facts,
+    reply: Reply,
+    audit: Option<AuditSlot>,
+    metrics: Arc<Metrics>,
+    measured: bool,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What the client sent; fixed at the door.
+#[derive(Debug)]
+pub struct Arrival {
+    /// When the request had been read, for durations.
+    pub at: Instant,
+    /// The same moment on the wall clock, for the audit record.
+    pub wall: SystemTime,
+    /// When it must have been answered. Streams that wait for events have none of their own and ignore it.
+    pub deadline: Instant,
+    /// Which servers it is for.
+    pub endpoint: Endpoint,
+    /// The request itself.
+    pub request: ClientRequest,
+    /// What the client presented.
+    pub credentials: Option<Credentials>,
+    /// The address of the peer.
+    pub peer: Option<std::net::IpAddr>,
+    /// `Mcp-Session-Id`, in the legacy era.
+    pub session_id: Option<String>,
+    /// The `Mcp-Param-*` headers, as they came.
+    pub parameters: Vec<(HeaderName, HeaderValue)>,
+    /// Bytes of the body.
+    pub request_bytes: usize,
+}
+
+/// The request, by what can be done with it.
+#[derive(Debug)]
+pub enum ClientRequest {
+    /// A request or notification of 2026-07-28.
+    Modern(ModernRequest),
+    /// A request, notification or answer of the legacy era.
+    Legacy(Message),
+    /// A batch of the legacy era (2025-03-26).
+    LegacyBatch(Vec<Message>),
+    /// GET: the client opens its legacy event stream.
+    OpenStream,
+    /// DELETE: the client ends its legacy session.
+    EndSession,
+    /// The wire rules refuse it; the caller is authenticated first, so that strangers learn nothing.
+    Malformed(WireRefusal),
+    /// Refused at the door: never authenticated, answered and recorded all the same.
+    Refused(Refusal),
+}
+
+/// What the stages found out, for the audit record and the metrics.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The caller.
+    pub principal: Option<Arc<UserPrincipal>>,
+    /// The upstream server.
+    pub server: Option<ServerName>,
+    /// The tool, prompt or URI, by its own name at its server.
+    pub target: Option<String>,
+    /// The legacy session, by its public number.
+    pub session: Option<String>,
+    /// Whether the request may have reached its server.
+    pub dispatched: bool,
+    /// Time spent waiting for the upstream.
+    pub upstream_time: Duration,
+    /// Bytes of all frames sent before the last.
+    pub streamed_bytes: usize,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// Admits a request. The permit and the audit slot were taken before, so nothing that follows can fail for lack
+    /// of either; only what is refused at once goes without a permit. The receiver gets the answer.
+    pub fn admit(
+        arrival: Arrival,
+        permit: Option<OwnedSemaphorePermit>,
+        audit: AuditSlot,
+        metrics: Arc<Metrics>,
+    ) -> (Self, oneshot::Receiver<Response>) {
+        let (reply, receiver) = Reply::new();
+        let inner = Inner {
+            arrival,
+            facts: Facts::default(),
+            reply,
+            audit: Some(audit),
+            metrics,
+            measured: false,
+            _permit: permit,
+        };
+        (Self(Box::new(inner)), receiver)
+    }
+
+    /// What the client sent.
+    pub fn arrival(&self) -> &Arrival {
+        &self.0.arrival
+    }
+
+    /// What the stages found out.
+    pub fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    pub(crate) fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.0.facts
+    }
+
+    /// Forgets what the client presented: nothing behind the credential stage can see or pass it on.
+    pub(super) fn strip_credentials(&mut self) {
+        self.0.arrival.credentials = None;
+    }
+
+    /// Counts the outcome, once.
+    pub(super) fn measure(&mut self, outcome: &Outcome) {
+        self.0.measure(outcome);
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// The raw JSON id of the request, if it has one.
+    pub fn id(&self) -> Option<&str> {
+        self.0.id()
+    }
+
+    /// The answer that this refusal means for this request.
+    pub fn refusal(&self, refusal: Refusal) -> Outcome {
+        self.0.refusal(refusal)
+    }
+
+    /// Commits to an event stream, if that has not happened yet.
+    pub fn open_stream(&mut self) -> Result<(), ClientGone> {
+        self.open_stream_with(Vec::new())
+    }
+
+    pub(crate) fn open_stream_with(
+        &mut self,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<(), ClientGone> {
+        if self.0.reply.is_streaming() {
+            return Ok(());
+        }
+        self.0.reply.open(headers)
+    }
+
+    /// Returns true once the status line is committed to a stream.
+    pub fn is_streaming(&self) -> bool {
+        self.0.reply.is_streaming()
+    }
+
+    /// Sends one JSON-RPC message ahead of the answer. Waits while the reader is slow.
+    pub async fn send(&mut self, message: &[u8]) -> Result<(), ClientGone> {
+        self.send_frame(event(message)).await
+    }
+
+    /// Sends one framed event or comment ahead of the answer. Waits while the reader is slow.
+    pub(crate) async fn send_frame(&mut self, frame: Bytes) -> Result<(), ClientGone> {
+        self.open_stream()?;
+        self.0.facts.streamed_bytes += frame.len();
+        let frames = self.0.reply.frames().ok_or(ClientGone)?;
+        match frames.try_send(frame) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(ClientGone),
+            Err(TrySendError::Full(frame)) => {
+                match timeout(READER_PATIENCE, frames.send(frame)).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) | Err(_) => Err(ClientGone),
+                }
+            }
+        }
+    }
+
+    /// Resolves when the client has gone away.
+    pub async fn client_gone(&mut self) {
+        self.0.reply.gone().await;
+    }
+
+    /// Writes the audit record and answers the client. The last thing that happens to a request.
+    pub(super) fn settle(mut self, outcome: Outcome) {
+        self.0.settle(outcome);
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Exchange")
+            .field("method", &self.0.arrival.request.method_name())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn id(&self) -> Option<&str> {
+        match &self.arrival.request {
+            ClientRequest::Modern(request) => request.message.id(),
+            ClientRequest::Legacy(message) => message.id(),
+            _ => None,
+        }
+    }
+
+    fn refusal(&self, refusal: Refusal) -> Outcome {
+        let legacy = self.arrival.request.era() == Some(Era::Legacy);
+        let in_band = legacy && self.id().is_some() && refusal.is_in_band();
+        let mut outcome = refusal.outcome(self.id());
+        if in_band {
+            outcome.status = 200;
+        }
+        outcome
+    }
+
+    fn measure(&mut self, outcome: &Outcome) {
+        if !std::mem::replace(&mut self.measured, true) {
+            self.metrics.settled(&self.arrival, &self.facts, outcome);
+        }
+    }
+
+    fn settle(&mut self, mut outcome: Outcome) {
+        if self.reply.is_streaming() {
+            outcome.status = 200; // It is out already.
+        }
+        if let Some(slot) = self.audit.take() {
+            let sent = self.facts.streamed_bytes + outcome.body.len();
+            slot.record(&record::event(&self.arrival, &self.facts, &outcome, sent));
+        }
+        self.reply.settle(outcome);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.reply.is_done() && self.audit.is_none() {
+            return;
+        }
+        let dispatched = self.facts.dispatched;
+        let outcome = self.refusal(Refusal::Aborted { dispatched });
+        self.measure(&outcome);
+        self.settle(outcome);
+    }
+}
+
+// === impl ClientRequest ===
+
+impl ClientRequest {
+    /// The era of the request, where it has one.
+    pub fn era(&self) -> Option<Era> {
+        match self {
+            Self::Modern(_) => Some(Era::Modern),
+            Self::Legacy(_) | Self::LegacyBatch(_) | Self::OpenStream | Self::EndSession => {
+                Some(Era::Legacy)
+            }
+            Self::Malformed(_) | Self::Refused(_) => None,
+        }
+    }
+
+    /// The JSON-RPC method, or the HTTP method of a session operation; empty if it could not be read.
+    pub fn method_name(&self) -> &str {
+        match self {
+            Self::Modern(request) => request.message.method(),
+            Self::Legacy(message) => message.method(),
+            Self::LegacyBatch(_) => "batch",
+            Self::OpenStream => "GET",
+            Self::EndSession => "DELETE",
+            Self::Malformed(_) | Self::Refused(_) => "",
+        }
+    }
+
+    /// The method as the gateway knows it.
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Modern(request) => request.method,
+            Self::Legacy(message) => Method::parse(message.method()),
+            _ => Method::Other,
+        }
+    }
+}

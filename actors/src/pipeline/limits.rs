@@ -1,0 +1,54 @@
+//! The bounds of the client face.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::supervisor::duration::Span;
+
+/// `limits:` in the configuration. Every bound has a default that suits a machine with a few cores.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Requests in the pipeline at once, over all workers. One more is refused with 503. Default 2048.
+    pub max_in_flight: usize,
+    /// Streams that wait for events (legacy GET, `subscriptions/listen`) at once. One more is refused with 503.
+    /// Default 10000.
+    pub max_streams: usize,
+    /// Bytes of a request body. A larger one is refused with 413. Default 4194304 (4 MiB).
+    pub max_body_bytes: usize,
+    /// Bytes of one answer or event of an upstream. A larger one is cut off and answered with 502. Default 67108864
+    /// (64 MiB).
+    pub max_answer_bytes: usize,
+    /// Nesting of JSON in a request. Deeper is refused with 400. Default 64.
+    pub max_json_depth: usize,
+    /// How long a request may take before it is answered with 504 and cancelled upstream. Default 60s.
+    pub deadline: Span,
+    /// How long a request may take while the server waits for an answer of the client (elicitation, sampling).
+    /// Default 10m.
+    pub ask_deadline: Span,
+    /// How long the body of a request may take to arrive. Default 30s.
+    pub body_timeout: Span,
+    /// How long a legacy session is kept without a request. Its sealed id stays good: the session is rebuilt when it
+    /// is used again. Default 30m.
+    pub session_idle: Span,
+}
+
+// === impl LimitsConfig ===
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 2048,
+            max_streams: 10_000,
+            max_body_bytes: 4 * 1024 * 1024,
+            max_answer_bytes: 64 * 1024 * 1024,
+            max_json_depth: 64,
+            deadline: Span(Duration::from_secs(60)),
+            ask_deadline: Span(Duration::from_secs(600)),
+            body_timeout: Span(Duration::from_secs(30)),
+            session_idle: Span(Duration::from_secs(1800)),
+        }
+    }
+}

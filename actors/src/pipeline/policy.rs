@@ -1,0 +1,162 @@
+//! Second stage: may this principal do that.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, Message};
+use weir_plugin_protocol::UserPrincipal;
+use weir_plugin_protocol::jsonrpc::Field;
+use weir_plugin_protocol::role::{Access, Answer, PolicyError, PolicyEvaluator};
+
+use super::credential::{CredentialActor, Permitted};
+use super::target::{Target, resolve};
+use super::telemetry::{Answered, TelemetryActor};
+use super::{ClientRequest, Exchange, Refusal, Stage};
+use crate::mailbox::Mailbox;
+use crate::upstream::{Endpoint, UpstreamBoard};
+
+/// Received by the [`PolicyActor`]. Proves that a principal was validated.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Authenticated {
+    exchange: Exchange,
+    principal: Arc<UserPrincipal>,
+}
+
+/// Finds what the request is for and asks the policy. Loses nothing on restart.
+pub struct PolicyActor {
+    lane: Arc<PolicyLane>,
+}
+
+/// What a decision needs in order to travel on, also when it comes later.
+pub struct PolicyLane {
+    /// Who decides.
+    pub evaluator: Arc<dyn PolicyEvaluator>,
+    /// The servers, for finding the one that a name belongs to.
+    pub board: UpstreamBoard,
+    /// The next stage.
+    pub credential: Mailbox<CredentialActor>,
+    /// Where refusals go.
+    pub telemetry: Mailbox<TelemetryActor>,
+}
+
+// === impl Authenticated ===
+
+impl Authenticated {
+    pub(super) fn new(exchange: Exchange, principal: Arc<UserPrincipal>) -> Self {
+        Self {
+            exchange,
+            principal,
+        }
+    }
+}
+
+// === impl PolicyActor ===
+
+impl PolicyActor {
+    /// A stage with nothing in hand.
+    pub fn new(lane: Arc<PolicyLane>) -> Self {
+        Self { lane }
+    }
+}
+
+impl Actor for PolicyActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(super::STAGE_QUEUE);
+    }
+}
+
+impl Handler<Authenticated> for PolicyActor {
+    type Result = ();
+
+    fn handle(
+        &mut self,
+        Authenticated {
+            mut exchange,
+            principal,
+        }: Authenticated,
+        _context: &mut Self::Context,
+    ) {
+        exchange.metrics().passed(Stage::Policy);
+        let target = match resolve(exchange.arrival(), &self.lane.board.load()) {
+            Ok(target) => target,
+            Err(refusal) => {
+                let outcome = exchange.refusal(refusal);
+                return super::forward(&self.lane.telemetry, Answered::new(exchange, outcome));
+            }
+        };
+        let verdict = self.lane.ask(&exchange, &principal, &target);
+        if let Target::Server { route, .. } = &target {
+            let facts = exchange.facts_mut();
+            facts.server = Some(route.server.name.clone());
+            facts.target = target.own_name().map(str::to_owned);
+        }
+        match verdict {
+            Answer::Now(verdict) => self.lane.decide(exchange, principal, target, verdict),
+            Answer::Later(verdict) => {
+                let lane = self.lane.clone();
+                actix_rt::spawn(async move {
+                    let timeout = || Refusal::PolicyUnavailable("timeout".into());
+                    if let Some((exchange, verdict)) =
+                        super::wait_for(exchange, verdict, &lane.telemetry, timeout).await
+                    {
+                        lane.decide(exchange, principal, target, verdict);
+                    }
+                });
+            }
+        }
+    }
+}
+
+// === impl PolicyLane ===
+
+impl PolicyLane {
+    fn ask(
+        &self,
+        exchange: &Exchange,
+        principal: &UserPrincipal,
+        target: &Target,
+    ) -> Answer<Result<(), PolicyError>> {
+        let arrival = exchange.arrival();
+        let server = match (target, &arrival.endpoint) {
+            (Target::Server { route, .. }, _) => Some(route.server.name.as_str()),
+            (Target::Gateway, Endpoint::One(name)) => Some(name.as_str()),
+            (Target::Gateway, Endpoint::All) => None,
+        };
+        let message = match &arrival.request {
+            ClientRequest::Modern(request) => Some(&request.message),
+            ClientRequest::Legacy(message) => Some(message),
+            _ => None,
+        };
+        let access = Access {
+            method: arrival.request.method_name(),
+            server,
+            kind: target.kind(),
+            name: target.own_name(),
+            arguments: message.and_then(|message| message.field(Field::Arguments)),
+        };
+        self.evaluator.check_access(principal, &access)
+    }
+
+    fn decide(
+        &self,
+        exchange: Exchange,
+        principal: Arc<UserPrincipal>,
+        target: Target,
+        verdict: Result<(), PolicyError>,
+    ) {
+        let refusal = match verdict {
+            Ok(()) => {
+                return super::forward(
+                    &self.credential,
+                    Permitted::new(exchange, principal, target, self.evaluator.clone()),
+                );
+            }
+            Err(PolicyError::Denied(reason)) => Refusal::Denied(reason),
+            Err(PolicyError::Unavailable(reason)) => Refusal::PolicyUnavailable(reason),
+        };
+        let outcome = exchange.refusal(refusal);
+        super::forward(&self.telemetry, Answered::new(exchange, outcome));
+    }
+}

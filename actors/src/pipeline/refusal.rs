@@ -1,0 +1,413 @@
+//! Why a request is not answered as asked, and the one table that turns that into HTTP and JSON-RPC.
+//!
+//! Nobody else names a status code. Error codes of weir's own are the HTTP status numbers: they stay outside the
+//! range -32768 to -32000, which belongs to JSON-RPC and MCP.
+
+use std::borrow::Cow;
+
+use http::header::HeaderValue;
+use weir_plugin_protocol::jsonrpc::quote;
+use weir_plugin_protocol::mcp::{self, code, error_response};
+
+use super::{Outcome, Verdict};
+
+/// Why a request is not answered as asked.
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// The wire rules of MCP refuse it; status, code and text are the specification's.
+    Wire(mcp::Refusal),
+    /// HTTP 403: the `Host` header names somebody else (DNS rebinding).
+    HostRefused(String),
+    /// HTTP 403: the `Origin` is not allowed.
+    OriginRefused(String),
+    /// HTTP 307: what is wanted is at another path.
+    Elsewhere(&'static str),
+    /// HTTP 404: no such endpoint or server.
+    UnknownEndpoint(String),
+    /// HTTP 405, with the methods that are allowed.
+    MethodNotAllowed(&'static str),
+    /// HTTP 406: the client does not accept what MCP answers with.
+    NotAcceptable,
+    /// HTTP 413: the body is larger than allowed.
+    BodyTooLarge(usize),
+    /// HTTP 431: too many headers, or too much in them.
+    HeadersTooLarge,
+    /// HTTP 408: the body did not arrive in time.
+    BodyTooSlow,
+    /// HTTP 400: the body could not be read.
+    BodyUnreadable,
+    /// HTTP 415: the body is not `application/json`, or is encoded.
+    UnsupportedMediaType,
+    /// HTTP 401 with a challenge.
+    Unauthenticated {
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+        /// For the log and the audit record only.
+        reason: String,
+    },
+    /// HTTP 403 with a challenge: the token is good, its scope is not enough.
+    InsufficientScope {
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+        /// For the log and the audit record only.
+        reason: String,
+    },
+    /// HTTP 503: the auth provider cannot be asked.
+    AuthUnavailable(String),
+    /// HTTP 403: the policy says no.
+    Denied(String),
+    /// HTTP 503: the policy cannot be asked.
+    PolicyUnavailable(String),
+    /// HTTP 503: the credentials for the upstream cannot be had.
+    CredentialsUnavailable(String),
+    /// The tool, prompt or resource does not exist, as far as this caller may know: `-32602`.
+    Unknown {
+        /// `tool`, `prompt`, `resource`, `task`.
+        kind: &'static str,
+        /// As the client named it.
+        name: String,
+    },
+    /// `-32602`: a parameter is missing or wrong.
+    InvalidParams(String),
+    /// `-32601`: the method is not served here.
+    UnknownMethod(String),
+    /// HTTP 400: a legacy request without `Mcp-Session-Id`.
+    SessionRequired,
+    /// HTTP 404: the session has ended, was never ours, or is somebody else's.
+    UnknownSession,
+    /// The server speaks only the other era.
+    OtherEra {
+        /// The server.
+        server: String,
+        /// The revisions that it can be used with.
+        speaks: &'static str,
+    },
+    /// HTTP 503: the server is not running.
+    UpstreamDown {
+        /// The server.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// HTTP 503: the server died while it had the request.
+    UpstreamDied {
+        /// The server.
+        server: String,
+    },
+    /// HTTP 502: the server answered something that is not MCP.
+    UpstreamBroken {
+        /// The server.
+        server: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// HTTP 504: the server did not answer before the deadline.
+    UpstreamTimeout {
+        /// The server.
+        server: String,
+    },
+    /// HTTP 503: a bound on work in flight is reached.
+    Overloaded(&'static str),
+    /// HTTP 503: nothing can be recorded now, so nothing is done.
+    AuditUnavailable,
+    /// HTTP 503: weir is stopping.
+    Draining,
+    /// A part of the gateway failed while it held the request.
+    Aborted {
+        /// Whether a server may have carried the call out: then it is the client who decides whether to repeat it.
+        dispatched: bool,
+    },
+    /// The client cancelled: nobody reads this.
+    Cancelled,
+}
+
+// === impl Refusal ===
+
+/// One row of the table: everything a client can be told.
+struct Row {
+    verdict: Verdict,
+    status: u16,
+    code: i64,
+    reason: &'static str,
+    message: String,
+    retryable: bool,
+}
+
+impl Refusal {
+    /// Returns true for errors that concern one message only. In the legacy era they travel in a successful HTTP answer:
+    /// there are clients whose whole session ends at any other status.
+    pub fn is_in_band(&self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { .. }
+                | Self::InvalidParams(_)
+                | Self::UnknownMethod(_)
+                | Self::OtherEra { .. }
+                | Self::UpstreamDown { .. }
+                | Self::UpstreamDied { .. }
+                | Self::UpstreamBroken { .. }
+                | Self::UpstreamTimeout { .. }
+                | Self::Aborted { .. }
+                | Self::Cancelled
+        )
+    }
+
+    /// Turns the refusal into the answer for a request with this id (raw JSON; `None`: the id is not known).
+    pub fn outcome(self, id: Option<&str>) -> Outcome {
+        if let Self::Wire(refusal) = self {
+            let id = refusal.id.as_deref().or(id);
+            let body = error_response(id, refusal.code, &refusal.message, refusal.data.as_deref());
+            return Outcome {
+                verdict: Verdict::Refused,
+                reason: Some(wire_reason(refusal.code).into()),
+                status: refusal.status,
+                error_code: Some(refusal.code),
+                body,
+                headers: Vec::new(),
+            };
+        }
+        let mut headers = Vec::new();
+        let mut audit_reason = None;
+        let mut data = String::new();
+        match &self {
+            Self::Unauthenticated { challenge, reason }
+            | Self::InsufficientScope { challenge, reason } => {
+                audit_reason = Some(reason.clone());
+                if let Ok(value) = HeaderValue::from_str(challenge) {
+                    headers.push((http::header::WWW_AUTHENTICATE, value));
+                }
+            }
+            Self::AuthUnavailable(reason)
+            | Self::PolicyUnavailable(reason)
+            | Self::CredentialsUnavailable(reason) => {
+                audit_reason = Some(reason.clone());
+            }
+            Self::Elsewhere(path) => {
+                headers.push((http::header::LOCATION, HeaderValue::from_static(path)))
+            }
+            Self::MethodNotAllowed(allow) => {
+                headers.push((http::header::ALLOW, HeaderValue::from_static(allow)))
+            }
+            Self::Unknown {
+                kind: "resource",
+                name,
+            } => data = format!(r#","uri":{}"#, quote(name)),
+            _ => {}
+        }
+        let row = self.row();
+        if row.status == 503 {
+            headers.push((http::header::RETRY_AFTER, HeaderValue::from_static("1")));
+        }
+        let data = format!(
+            r#"{{"reason":"{}","retryable":{}{data}}}"#,
+            row.reason, row.retryable
+        );
+        Outcome {
+            verdict: row.verdict,
+            reason: Some(audit_reason.map_or(Cow::Borrowed(row.reason), |detail| {
+                format!("{}: {detail}", row.reason).into()
+            })),
+            status: row.status,
+            error_code: Some(row.code),
+            body: error_response(id, row.code, &row.message, Some(&data)),
+            headers,
+        }
+    }
+
+    fn row(self) -> Row {
+        use Verdict::{Aborted, Cancelled, Denied, Refused, Timeout, UpstreamError};
+        match self {
+            Self::Wire(refusal) => Row::rpc(refusal.status, refusal.code, "wire", refusal.message),
+            Self::HostRefused(host) => {
+                let message = format!("host {host:?} is not served here");
+                Row::own(Refused, 403, "host_refused", message)
+            }
+            Self::OriginRefused(origin) => {
+                let message = format!("origin {origin:?} is not allowed");
+                Row::own(Refused, 403, "origin_refused", message)
+            }
+            Self::Elsewhere(path) => Row::own(Refused, 307, "elsewhere", format!("see {path}")),
+            Self::UnknownEndpoint(path) => {
+                let message = format!("nothing is served at {path}; try /mcp");
+                Row::own(Refused, 404, "unknown_endpoint", message)
+            }
+            Self::MethodNotAllowed(_) => {
+                Row::own(Refused, 405, "method_not_allowed", "method not allowed")
+            }
+            Self::NotAcceptable => {
+                let message =
+                    "Not Acceptable: the client must accept application/json and text/event-stream";
+                Row::rpc(406, code::INVALID_REQUEST, "not_acceptable", message)
+            }
+            Self::BodyTooLarge(limit) => {
+                let message = format!("the request body is larger than {limit} bytes");
+                Row::own(Refused, 413, "body_too_large", message)
+            }
+            Self::HeadersTooLarge => {
+                let message = "send at most 64 headers of 32 KiB together";
+                Row::own(Refused, 431, "headers_too_large", message)
+            }
+            Self::BodyTooSlow => {
+                let message = "the request body did not arrive in time";
+                Row::own(Refused, 408, "body_too_slow", message).retryable()
+            }
+            Self::BodyUnreadable => {
+                let message = "the request body could not be read";
+                Row::rpc(400, code::INVALID_REQUEST, "body_unreadable", message)
+            }
+            Self::UnsupportedMediaType => {
+                let message = "send Content-Type: application/json without Content-Encoding";
+                Row::own(Refused, 415, "unsupported_media_type", message)
+            }
+            Self::Unauthenticated { .. } => {
+                Row::own(Denied, 401, "unauthenticated", "Unauthorized")
+            }
+            Self::InsufficientScope { .. } => {
+                let message = "Forbidden: the token's scope is not enough";
+                Row::own(Denied, 403, "insufficient_scope", message)
+            }
+            Self::AuthUnavailable(_) => {
+                let message = "the caller cannot be authenticated now";
+                Row::own(Denied, 503, "auth_unavailable", message).retryable()
+            }
+            Self::Denied(reason) => Row::own(
+                Denied,
+                403,
+                "policy_denied",
+                format!("access denied: {reason}"),
+            ),
+            Self::PolicyUnavailable(_) => {
+                let message = "the policy cannot be asked now";
+                Row::own(Denied, 503, "policy_unavailable", message).retryable()
+            }
+            Self::CredentialsUnavailable(_) => {
+                let message = "the credentials for the server cannot be had now";
+                Row::own(Denied, 503, "credentials_unavailable", message).retryable()
+            }
+            Self::Unknown { kind, name } => {
+                let message = match kind {
+                    "resource" => format!("Resource not found: {}", short(&name)),
+                    kind => format!("Unknown {kind}: {}", short(&name)),
+                };
+                Row::rpc(400, code::INVALID_PARAMS, "unknown_name", message)
+            }
+            Self::InvalidParams(what) => {
+                Row::rpc(400, code::INVALID_PARAMS, "invalid_params", what)
+            }
+            Self::UnknownMethod(method) => {
+                let message = format!("Method not found: {}", short(&method));
+                Row::rpc(404, code::METHOD_NOT_FOUND, "unknown_method", message)
+            }
+            Self::SessionRequired => {
+                let message = "Bad Request: send the Mcp-Session-Id of an initialized session";
+                Row::rpc(400, code::INVALID_REQUEST, "session_required", message)
+            }
+            Self::UnknownSession => {
+                let message = "Session not found: initialize again";
+                Row::rpc(404, code::INVALID_REQUEST, "unknown_session", message)
+            }
+            Self::OtherEra { server, speaks } => {
+                let message = format!(
+                    "server {server} can only be used with protocol revision {speaks}; this request came in another era"
+                );
+                Row {
+                    code: 501,
+                    ..Row::own(Refused, 400, "other_era", message)
+                }
+            }
+            Self::UpstreamDown { server, reason } => {
+                let message = format!("server {server} is not available: {reason}");
+                Row::own(UpstreamError, 503, "upstream_down", message).retryable()
+            }
+            // The server may have carried the call out, so whether to repeat it is the client's decision.
+            Self::UpstreamDied { server } => {
+                let message =
+                    format!("server {server} died while it had the request; it is being restarted");
+                Row::own(UpstreamError, 503, "upstream_restarting", message)
+            }
+            Self::UpstreamBroken { server, reason } => {
+                let message =
+                    format!("server {server} answered with something that is not MCP: {reason}");
+                Row::own(UpstreamError, 502, "upstream_broken", message)
+            }
+            Self::UpstreamTimeout { server } => {
+                let message = format!("server {server} did not answer before the deadline");
+                Row::own(Timeout, 504, "upstream_timeout", message)
+            }
+            Self::Overloaded(what) => Row::own(Refused, 503, what, "overloaded").retryable(),
+            Self::AuditUnavailable => {
+                let message = "the call cannot be recorded now, so it is not made";
+                Row::own(Refused, 503, "audit_unavailable", message).retryable()
+            }
+            Self::Draining => {
+                Row::own(Refused, 503, "draining", "the gateway is stopping").retryable()
+            }
+            Self::Aborted { dispatched } => {
+                let message =
+                    "a part of the gateway failed while it held the request; it is being restarted";
+                let row = Row::own(Aborted, 503, "stage_restarting", message);
+                if dispatched { row } else { row.retryable() }
+            }
+            Self::Cancelled => Row::own(Cancelled, 499, "cancelled", "cancelled"),
+        }
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// An answer of weir's own: the error code is the HTTP status.
+    fn own(
+        verdict: Verdict,
+        status: u16,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        let (code, message) = (i64::from(status), message.into());
+        Self {
+            verdict,
+            status,
+            code,
+            reason,
+            message,
+            retryable: false,
+        }
+    }
+
+    /// An answer with an error code of JSON-RPC or MCP.
+    fn rpc(status: u16, code: i64, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            ..Self::own(Verdict::Refused, status, reason, message)
+        }
+    }
+
+    /// Trying again may help.
+    fn retryable(self) -> Self {
+        Self {
+            retryable: true,
+            ..self
+        }
+    }
+}
+
+fn wire_reason(code: i64) -> &'static str {
+    match code {
+        code::PARSE_ERROR => "parse_error",
+        code::INVALID_REQUEST => "invalid_request",
+        code::METHOD_NOT_FOUND => "unknown_method",
+        code::INVALID_PARAMS => "invalid_params",
+        code::HEADER_MISMATCH => "header_mismatch",
+        code::MISSING_CAPABILITY => "missing_capability",
+        code::UNSUPPORTED_VERSION => "unsupported_version",
+        _ => "wire",
+    }
+}
+
+/// Cuts what is echoed to a client.
+fn short(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(200) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+    }
+}

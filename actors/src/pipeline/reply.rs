@@ -1,0 +1,173 @@
+//! The way back to the client: one whole answer, or a stream of server-sent events with the answer as its last.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{HeaderName, HeaderValue};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Outcome;
+
+/// Frames that may wait for a slow reader of a stream before the sender waits too.
+const STREAM_FRAMES: usize = 64;
+
+/// What the HTTP face writes.
+#[derive(Debug)]
+pub struct Response {
+    /// The status line.
+    pub status: u16,
+    /// Headers besides `Content-Type` and `Content-Length`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: ResponseBody,
+}
+
+/// The body of a [`Response`].
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// One JSON message; empty: no body at all.
+    Whole(Bytes),
+    /// Server-sent events, already framed. The stream ends when the sender is dropped.
+    Events(mpsc::Receiver<Bytes>),
+}
+
+/// The sending half, owned by the baton.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Pending(oneshot::Sender<Response>),
+    Streaming {
+        frames: mpsc::Sender<Bytes>,
+        last: mpsc::OwnedPermit<Bytes>,
+    },
+    Done,
+}
+
+/// The client has gone away.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientGone;
+
+// === impl Reply ===
+
+impl Reply {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Response>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Pending(sender), receiver)
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        matches!(self, Self::Streaming { .. })
+    }
+
+    /// Commits to a stream. The room for the last frame is set aside now, so that settling never waits.
+    pub(super) fn open(
+        &mut self,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<(), ClientGone> {
+        let Self::Pending(head) = std::mem::replace(self, Self::Done) else {
+            return Ok(());
+        };
+        let (frames, receiver) = mpsc::channel(STREAM_FRAMES + 1);
+        let Ok(last) = frames.clone().try_reserve_owned() else {
+            return Err(ClientGone);
+        };
+        *self = Self::Streaming { frames, last };
+        let response = Response {
+            status: 200,
+            headers,
+            body: ResponseBody::Events(receiver),
+        };
+        head.send(response).map_err(|_| ClientGone)
+    }
+
+    pub(super) fn frames(&self) -> Option<&mpsc::Sender<Bytes>> {
+        match self {
+            Self::Streaming { frames, .. } => Some(frames),
+            _ => None,
+        }
+    }
+
+    /// Resolves when the client has gone away; never, once the answer was given.
+    pub(super) async fn gone(&mut self) {
+        match self {
+            Self::Pending(head) => head.closed().await,
+            Self::Streaming { frames, .. } => frames.closed().await,
+            Self::Done => std::future::pending().await,
+        }
+    }
+
+    /// Gives the answer.
+    pub(super) fn settle(&mut self, outcome: Outcome) {
+        match std::mem::replace(self, Self::Done) {
+            Self::Pending(head) => {
+                let response = Response {
+                    status: outcome.status,
+                    headers: outcome.headers,
+                    body: ResponseBody::Whole(outcome.body),
+                };
+                let _client_gone = head.send(response);
+            }
+            Self::Streaming { last, .. } if !outcome.body.is_empty() => {
+                last.send(event(&outcome.body));
+            }
+            Self::Streaming { .. } | Self::Done => {}
+        }
+    }
+}
+
+/// Frames one JSON-RPC message as a server-sent event (WHATWG HTML, section 9.2).
+///
+/// A line break in JSON text can only be white space between tokens, so it becomes a space.
+pub fn event(message: &[u8]) -> Bytes {
+    const HEAD: &[u8] = b"event: message\ndata: ";
+    let mut frame = BytesMut::with_capacity(HEAD.len() + message.len() + 2);
+    frame.put_slice(HEAD);
+    if message.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        frame.extend(message.iter().map(|byte| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                *byte
+            }
+        }));
+    } else {
+        frame.put_slice(message);
+    }
+    frame.put_slice(b"\n\n");
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_between_tokens_do_not_end_the_event() {
+        assert_eq!(
+            &event(b"{\n\"a\":1}")[..],
+            b"event: message\ndata: { \"a\":1}\n\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_last_frame_always_has_room() {
+        let (mut reply, head) = Reply::new();
+        reply.open(Vec::new()).unwrap();
+        let ResponseBody::Events(mut frames) = head.await.unwrap().body else {
+            panic!("a stream")
+        };
+        while reply
+            .frames()
+            .unwrap()
+            .try_send(Bytes::from_static(b"x"))
+            .is_ok()
+        {}
+        reply.settle(Outcome::ok(Bytes::from_static(b"{}")));
+        let mut last = Bytes::new();
+        while let Some(frame) = frames.recv().await {
+            last = frame;
+        }
+        assert_eq!(&last[..], b"event: message\ndata: {}\n\n");
+    }
+}

@@ -1,0 +1,125 @@
+//! How a plugin is spoken to, whatever carries the words.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+pub use futures_util::future::BoxFuture;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::call::InvalidCall;
+
+/// A connection to one instance of a plugin. Dropping it closes it.
+///
+/// ```
+/// use serde_json::json;
+/// use weir_actors::plugin::{MockPluginClient, PluginClient};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let plugin = MockPluginClient::new(|_method, _params| Ok(r#"{"result":"ok"}"#.into()));
+/// let params = json!({ "name": "mcp.tool.calls", "value": 1 });
+/// assert_eq!(plugin.call("record-counter", &params).await?, r#"{"result":"ok"}"#);
+/// # Ok::<(), weir_actors::plugin::CallError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait PluginClient: Send + Sync + 'static {
+    /// Calls a method and returns the answer as it came: JSON, not looked at. Dropping the future gives the call up.
+    ///
+    /// # Errors
+    /// The plugin refused, is gone, or this client is closed.
+    fn call<'a>(
+        &'a self,
+        method: &'a str,
+        params: &'a Value,
+    ) -> BoxFuture<'a, Result<Bytes, CallError>>;
+
+    /// Ends the connection; what the gateway started for it ends too. Doing so twice is no error.
+    ///
+    /// # Errors
+    /// The plugin did not end as it should. The connection is closed all the same.
+    fn close(&self) -> BoxFuture<'_, Result<(), CallError>>;
+
+    /// Asks once whether the plugin can serve. By default it can.
+    ///
+    /// # Errors
+    /// It cannot, not yet.
+    fn health(&self) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Waits until the plugin has ended by itself and returns how. By default it never does.
+    fn ended(&self) -> BoxFuture<'_, String> {
+        Box::pin(std::future::pending())
+    }
+
+    /// What the plugin says its version is.
+    fn version(&self) -> String {
+        "unknown".to_owned()
+    }
+}
+
+/// A way to reach a plugin. Every connection is a new instance as far as the gateway is concerned.
+pub trait PluginTransport: Send + Sync + 'static {
+    /// The transport's name, as the configuration has it.
+    fn kind(&self) -> &'static str;
+
+    /// Connects. Dropping the future gives up.
+    ///
+    /// # Errors
+    /// Why it cannot be reached. The attempt is repeated after a while.
+    fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn PluginClient>, ConnectError>>;
+}
+
+/// Why a plugin cannot be reached.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the plugin cannot be reached: {0}")]
+pub struct ConnectError(pub String);
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CallError {
+    /// The call breaks the contract and was not sent. The caller is wrong.
+    #[error(transparent)]
+    Invalid(#[from] InvalidCall),
+    /// No instance is running. It was not sent; a retry may help.
+    #[error("the plugin is not running")]
+    NotRunning,
+    /// The client was closed. It was not sent.
+    #[error("the plugin client is closed")]
+    Closed,
+    /// The plugin has as many calls as it may have. It was not sent; a retry may help.
+    #[error("the plugin has too many calls")]
+    Busy,
+    /// There was no answer in time. It may have been carried out.
+    #[error("the plugin did not answer in time")]
+    Timeout,
+    /// The plugin ended before it answered. It may have been carried out; a retry may help.
+    #[error("the plugin ended before it answered: {0}")]
+    Lost(String),
+    /// The plugin does not know the method.
+    #[error("the plugin has no method {0}")]
+    UnknownMethod(String),
+    /// The plugin answered with an error.
+    #[error("plugin returned error: {0}")]
+    Refused(String),
+    /// The answer is not what the contract says. Names the key.
+    #[error("the plugin's answer breaks the contract: {0}")]
+    Malformed(String),
+    /// The answer is longer than [`MAX_ANSWER_BYTES`](super::call::MAX_ANSWER_BYTES).
+    #[error("the plugin's answer is too long")]
+    TooLarge,
+}
+
+// === impl CallError ===
+
+impl CallError {
+    /// Whether the same call may succeed a little later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRunning | Self::Busy | Self::Timeout | Self::Lost(_)
+        )
+    }
+}

@@ -1,0 +1,141 @@
+//! The parts in memory, by the words of the contract.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use weir_plugin_protocol::identity::CredentialKind;
+use weir_plugin_protocol::{Credentials, Secret, UserPrincipal};
+
+use super::super::*;
+use super::story;
+use crate::builtin::Clock;
+use crate::builtin::always_allow::AlwaysAllow;
+use crate::builtin::audit_lines::{AuditTarget, DiskLines, audit_log};
+use crate::builtin::desktop_implicit::DesktopImplicit;
+use crate::builtin::noop_telemetry::NoopTelemetry;
+use crate::builtin::static_credentials::StaticCredentials;
+
+#[tokio::test]
+async fn closing_twice_is_no_error_and_calling_then_is_one() {
+    let parts = [
+        Arc::new(InMemoryTransport::new(Part::Telemetry(Arc::new(
+            NoopTelemetry,
+        )))) as Arc<dyn PluginTransport>,
+        Arc::new(MockTransport::ok()),
+    ];
+    let params = json!({ "name": "a", "value": 1 });
+    for transport in parts {
+        let client = transport.connect().await.unwrap();
+        assert_eq!(
+            client.call("record-counter", &params).await.unwrap(),
+            r#"{"result":"ok"}"#
+        );
+        client.close().await.unwrap();
+        client.close().await.unwrap();
+        assert_eq!(
+            client.call("record-counter", &params).await,
+            Err(CallError::Closed)
+        );
+    }
+}
+
+#[test]
+fn parts_in_memory_answer_as_the_contract_says() {
+    story(async |site| {
+        for (role, part) in [
+            (
+                Role::AuthProvider,
+                Part::Auth(Arc::new(DesktopImplicit::new())),
+            ),
+            (Role::PolicyEvaluator, Part::Policy(Arc::new(AlwaysAllow))),
+            (Role::CredentialStorage, Part::CredentialStorage),
+            (
+                Role::AuthProxy,
+                Part::AuthProxy(Arc::new(StaticCredentials::default())),
+            ),
+            (Role::Telemetry, Part::Telemetry(Arc::new(NoopTelemetry))),
+        ] {
+            let transport = Arc::new(InMemoryTransport::new(part));
+            let spec = PluginSpec::new(role.key(), transport);
+            assert_eq!(spec.role, Some(role));
+            site.loader.load(spec).await.unwrap();
+        }
+        let registry = site.loader.registry();
+        let key = Credentials {
+            kind: CredentialKind::ApiKey,
+            value: Secret::new("k"),
+        };
+        let auth = registry.auth_provider().unwrap();
+        let user = auth.validate_credential(&key).await.unwrap();
+        assert_eq!(user.user_id, "desktop-user");
+        let policy = registry.policy_evaluator().unwrap();
+        let decision = policy.check_access(&UserPrincipal::named("a"), "s").await;
+        assert!(decision.unwrap().allowed);
+        let ask = async |name: &str, method: &str, params| {
+            site.loader.get(name).unwrap().call(method, &params).await
+        };
+        let list = ask(
+            "credential_storage",
+            "list_credentials",
+            json!({ "user_id": "a" }),
+        )
+        .await;
+        assert_eq!(list.unwrap(), "[]");
+        let request = json!({ "user_id": "a", "mcp_server": "s", "target_url": "http://h", "method": "GET", "headers": { "X": "y" }, "body": "b" });
+        let injected = ask("auth_proxy", "inject_credentials", request).await;
+        let injected: serde_json::Value = serde_json::from_slice(&injected.unwrap()).unwrap();
+        assert_eq!(injected, json!({ "headers": { "X": "y" }, "body": "b" }));
+        let unknown = ask("telemetry", "log_event", json!({ "event_type": "e" })).await;
+        assert_eq!(
+            unknown,
+            Err(CallError::UnknownMethod("log_event".to_owned()))
+        );
+    });
+}
+
+#[test]
+fn events_go_into_the_audit_log() {
+    story(async |site| {
+        let places = std::num::NonZeroUsize::new(1).unwrap();
+        let store = DiskLines::open(&AuditTarget::Stderr).unwrap();
+        let (log, writer) = audit_log(store, places, Clock::system());
+        let transport = Arc::new(InMemoryTransport::new(Part::Audit(log.clone())));
+        let spec = PluginSpec::new("audit_sink", transport);
+        site.loader.load(spec).await.unwrap();
+        let sink = site.loader.registry().audit_sink().unwrap();
+        let event = json!({ "event_type": "tool.called", "user_id": "a", "result": "ok" });
+        let event = event.as_object().unwrap();
+        sink.log_event(event.clone()).await.unwrap();
+        assert_eq!(log.counters().accepted, 1);
+        let full = sink.log_event(event.clone()).await.unwrap_err();
+        assert_eq!(
+            full,
+            CallError::Refused("the audit queue is full".to_owned())
+        );
+        let nameless = sink.log_event(serde_json::Map::new()).await.unwrap_err();
+        assert_eq!(nameless.to_string(), "params.event_type: missing");
+        drop(writer);
+    });
+}
+
+#[test]
+fn an_empty_answer_lets_nobody_in() {
+    story(async |site| {
+        let empty = MockTransport::new(|_, _| Ok("{}".into()));
+        for name in ["auth_provider", "policy_evaluator"] {
+            let spec = PluginSpec::new(name, Arc::new(empty.clone()));
+            site.loader.load(spec).await.unwrap();
+        }
+        let key = Credentials {
+            kind: CredentialKind::Bearer,
+            value: Secret::new("k"),
+        };
+        let auth = site.loader.registry().auth_provider().unwrap();
+        let refused = auth.validate_credential(&key).await.unwrap_err();
+        assert!(refused.to_string().contains("user_id"), "{refused}");
+        let policy = site.loader.registry().policy_evaluator().unwrap();
+        let nobody = UserPrincipal::named("a");
+        let refused = policy.check_access(&nobody, "s").await.unwrap_err();
+        assert!(refused.to_string().contains("allowed"), "{refused}");
+    });
+}
