@@ -1,0 +1,39 @@
+//! What the admin listener can be asked.
+
+use serde_json::Value;
+
+/// The state of the gateway, as operators see it. Called from the admin listener's thread: every answer must be quick
+/// and must not wait for the parts that it describes, which may be the ones that hang.
+pub trait AdminState: Send + Sync + 'static {
+    /// Says what is broken beyond repair; nothing, if the process should be kept.
+    ///
+    /// # Errors
+    /// One sentence for each thing.
+    fn healthy(&self) -> Result<(), Vec<String>> {
+        Ok(())
+    }
+
+    /// Says what requests would still miss; nothing, if they would be served.
+    ///
+    /// # Errors
+    /// One sentence for each thing.
+    fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// The metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+
+    /// The supervision tree.
+    fn tree(&self) -> Value;
+
+    /// The mailboxes: how full, how large.
+    fn mailboxes(&self) -> Value;
+
+    /// The permits: how many, how many are taken.
+    fn permits(&self) -> Value;
+
+    /// The MCP servers behind the gateway.
+    fn upstreams(&self) -> Value;
+
+    /// The plugins.
+    fn plugins(&self) -> Value;
+}

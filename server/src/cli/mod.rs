@@ -1,0 +1,161 @@
+//! What an operator types.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | stopped as asked; for `call`: the tool answered |
+//! | 1 | `call`: the answer was an error |
+//! | 2 | the configuration or the command line is wrong, or an address cannot be listened on |
+//! | 3 | `call`: the gateway cannot be reached or does not speak MCP |
+//! | 70 | the supervisor gave up: too many restarts |
+
+mod call;
+mod check;
+mod keys;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, ListenAddress, Source};
+
+/// The exit code of a wrong configuration.
+pub const BAD_CONFIG: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  weir                                       serve ./weir.yaml, or a built-in demo if there is none
+  weir serve --config weir.yaml              serve this configuration
+  weir check --config weir.yaml              say what is wrong with it, or what it means
+  weir call                                  list the tools of a running gateway
+  weir call demo add '{\"a\": 1, \"b\": 2}'      call a tool through it
+  weir keys new alice --role admin           make an API key
+  export WEIR_SEAL_KEY=$(weir keys seal)     make a key that replicas share, for `sealing`
+  weir schema > weir.schema.json             the configuration's JSON Schema, for editors
+
+Exit codes: 0 stopped, 2 wrong configuration, 70 the supervisor gave up.";
+
+/// An MCP gateway: many MCP servers behind one endpoint, every request through supervised actors.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve MCP clients until SIGTERM or SIGINT; this is what `weir` alone does.
+    Serve(ServeArguments),
+    /// Check a configuration and print what it means.
+    Check(ConfigArguments),
+    /// List and call tools through a running gateway.
+    Call(call::CallArguments),
+    /// Make API keys and sealing keys.
+    Keys {
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Serve the built-in demo MCP server on standard input and output.
+    #[command(hide = true)]
+    Demo,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// The configuration [default: ./weir.yaml if there is one, else the built-in demo]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// The address for MCP clients, instead of `listen`; port 0 takes a free one
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<ListenAddress>,
+    /// The address for operators, instead of `admin.listen`
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<ListenAddress>,
+}
+
+/// Does what the command line asks and returns the exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Call(arguments) => call::call(arguments),
+        Command::Keys { command } => keys::keys(command),
+        Command::Schema => print(&config::schema()),
+        Command::Demo => serve::demo(),
+    }
+}
+
+// === impl ConfigArguments ===
+
+impl ConfigArguments {
+    fn source(&self) -> Source {
+        config::find(self.config.as_deref())
+    }
+
+    /// Loads the configuration, or says on standard error what is wrong with it.
+    fn load(&self, source: &Source) -> Result<Config, ExitCode> {
+        config::load(source).map_err(|error| complain(&error.to_string()))
+    }
+}
+
+// === impl ServeArguments ===
+
+impl ServeArguments {
+    /// Loads the configuration and puts the addresses of the command line into it.
+    fn load(&self, source: &Source) -> Result<Config, ExitCode> {
+        config::load_with(source, |config| {
+            config.listen = self.listen.unwrap_or(config.listen);
+            config.admin.listen = self.admin_listen.unwrap_or(config.admin.listen);
+        })
+        .map_err(|error| complain(&error.to_string()))
+    }
+}
+
+/// Writes to standard output. A reader that went away is not an error.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    ExitCode::SUCCESS
+}
+
+/// Writes an error of the configuration or the command line to standard error.
+fn complain(text: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    ExitCode::from(BAD_CONFIG)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn weir_alone_serves() {
+        let arguments = Arguments::parse_from(["weir", "--listen", "127.0.0.1:0"]);
+        assert!(arguments.command.is_none());
+        assert_eq!(arguments.serve.listen, Some(ListenAddress::loopback(0)));
+        assert!(Arguments::try_parse_from(["weir", "--listen", "8811"]).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! What a request needs before anything is done for it: room for its audit record and a permit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weir_actors::builtin::audit_lines::{AuditLog, AuditSlot};
+use weir_actors::pipeline::{LimitsConfig, Refusal};
+
+/// Admits requests, for all workers.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    calls: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    max_calls: usize,
+    max_streams: usize,
+    audit: AuditLog,
+    draining: Arc<AtomicBool>,
+}
+
+// === impl Admission ===
+
+impl Admission {
+    /// Admits as many as the limits say, and records them in `audit`.
+    pub fn new(limits: &LimitsConfig, audit: AuditLog) -> Self {
+        Self {
+            calls: Arc::new(Semaphore::new(limits.max_in_flight)),
+            streams: Arc::new(Semaphore::new(limits.max_streams)),
+            max_calls: limits.max_in_flight,
+            max_streams: limits.max_streams,
+            audit,
+            draining: Arc::default(),
+        }
+    }
+
+    /// Room for the record; nothing while the audit sink takes no more.
+    pub fn reserve_record(&self) -> Option<AuditSlot> {
+        self.audit.reserve().ok()
+    }
+
+    /// A permit for one request.
+    pub fn take_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.take(&self.calls, "in_flight")
+    }
+
+    /// A permit for a stream that waits for events.
+    pub fn take_stream(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.take(&self.streams, "streams")
+    }
+
+    fn take(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        what: &'static str,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err(Refusal::Draining);
+        }
+        semaphore
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Refusal::Overloaded(what))
+    }
+
+    /// Admits nothing from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether everything admitted has been answered.
+    pub fn is_idle(&self) -> bool {
+        self.taken() == (0, 0)
+    }
+
+    /// Permits taken: requests, streams.
+    pub fn taken(&self) -> (usize, usize) {
+        (
+            self.max_calls - self.calls.available_permits(),
+            self.max_streams - self.streams.available_permits(),
+        )
+    }
+
+    /// Permits that exist: requests, streams.
+    pub fn limits(&self) -> (usize, usize) {
+        (self.max_calls, self.max_streams)
+    }
+}

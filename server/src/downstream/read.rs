@@ -1,0 +1,191 @@
+//! From HTTP to MCP: headers and body, each within its bounds.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use actix_web::http::header::{self, HeaderName};
+use actix_web::{HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use weir_actors::pipeline::{LimitsConfig, Refusal};
+use weir_plugin_protocol::identity::CredentialKind;
+use weir_plugin_protocol::mcp::{HttpMethod, Values, WireHeaders};
+use weir_plugin_protocol::{Credentials, Secret};
+
+/// `Mcp-Param-*` headers that are passed on.
+const MAX_PARAMETERS: usize = 32;
+
+/// The routing headers, as they arrived.
+pub(super) struct HeaderView<'a>(WireHeaders<'a>);
+
+// === impl HeaderView ===
+
+impl<'a> HeaderView<'a> {
+    pub(super) fn view(&self) -> WireHeaders<'a> {
+        self.0
+    }
+}
+
+/// The headers that repeat the body.
+pub(super) fn wire_headers(request: &HttpRequest) -> HeaderView<'_> {
+    let values = |name: &'static str| -> Values<'_> {
+        request
+            .headers()
+            .get_all(HeaderName::from_static(name))
+            .map(header::HeaderValue::as_bytes)
+            .collect()
+    };
+    HeaderView(WireHeaders {
+        protocol_version: values("mcp-protocol-version"),
+        method: values("mcp-method"),
+        name: values("mcp-name"),
+        session_id: values("mcp-session-id"),
+    })
+}
+
+/// What the client presents: a bearer token, or an API key.
+pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
+    let several = |name: &str| request.headers().get_all(name).count() > 1;
+    if several("authorization") || several("x-api-key") {
+        // Which of them counts is not for us to guess: none does.
+        return Some(Credentials {
+            kind: CredentialKind::Bearer,
+            value: Secret::new(""),
+        });
+    }
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let text = value.to_str().unwrap_or_default();
+        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+        // Any other scheme is a credential too, one that is not valid.
+        let token = if scheme.eq_ignore_ascii_case("bearer") {
+            token.trim()
+        } else {
+            ""
+        };
+        return Some(Credentials {
+            kind: CredentialKind::Bearer,
+            value: Secret::new(token),
+        });
+    }
+    let value = request
+        .headers()
+        .get("x-api-key")?
+        .to_str()
+        .unwrap_or_default();
+    Some(Credentials {
+        kind: CredentialKind::ApiKey,
+        value: Secret::new(value.trim()),
+    })
+}
+
+/// `Mcp-Session-Id`, if there is exactly one.
+pub(super) fn session_id(request: &HttpRequest) -> Option<String> {
+    let mut values = request.headers().get_all("mcp-session-id");
+    let first = values.next()?;
+    match values.next() {
+        None => Some(first.to_str().unwrap_or_default().to_owned()),
+        Some(_) => Some(String::new()),
+    }
+}
+
+/// The `Mcp-Param-*` headers, which are passed on to the server that understands them.
+pub(super) fn parameters(request: &HttpRequest) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    let parameters = request
+        .headers()
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("mcp-param-"));
+    let parameters = parameters.filter_map(|(name, value)| {
+        let name = http::HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+        Some((name, http::HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    });
+    parameters.take(MAX_PARAMETERS).collect()
+}
+
+/// Checks that the client sends what MCP is made of and takes what MCP answers with.
+pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let accepts = |wanted: &str| {
+        let mut accept = headers
+            .get_all(header::ACCEPT)
+            .filter_map(|value| value.to_str().ok())
+            .peekable();
+        // Without the header everything is acceptable (RFC 9110, section 12.5.1).
+        accept.peek().is_none()
+            || accept
+                .flat_map(|value| value.split(','))
+                .any(|range| covers(range, wanted))
+    };
+    match method {
+        HttpMethod::Post => {
+            let json = headers
+                .get(header::CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok());
+            let json = json.is_some_and(|value| {
+                value
+                    .split(';')
+                    .next()
+                    .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+            });
+            if !json || headers.contains_key(header::CONTENT_ENCODING) {
+                return Err(Refusal::UnsupportedMediaType);
+            }
+            if !accepts("application/json") || !accepts("text/event-stream") {
+                return Err(Refusal::NotAcceptable);
+            }
+        }
+        HttpMethod::Get if !accepts("text/event-stream") => return Err(Refusal::NotAcceptable),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn covers(range: &str, wanted: &str) -> bool {
+    let range = range.split(';').next().unwrap_or_default().trim();
+    let (kind, _) = wanted.split_once('/').unwrap_or((wanted, ""));
+    range == "*/*"
+        || range.eq_ignore_ascii_case(wanted)
+        || range
+            .strip_suffix("/*")
+            .is_some_and(|range| range.eq_ignore_ascii_case(kind))
+}
+
+/// Reads the body within its bounds of size and time.
+pub(super) async fn body(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    limits: &LimitsConfig,
+) -> Result<Bytes, Refusal> {
+    let cap = limits.max_body_bytes;
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > cap as u64) {
+        return Err(Refusal::BodyTooLarge(cap));
+    }
+    let read = async {
+        let mut first = Bytes::new();
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = poll_fn(|context| Pin::new(&mut payload).poll_next(context)).await {
+            let chunk = chunk.map_err(|_| Refusal::BodyUnreadable)?;
+            if first.len() + whole.len() + chunk.len() > cap {
+                return Err(Refusal::BodyTooLarge(cap));
+            }
+            // Nearly always there is one chunk, and it is not copied.
+            if first.is_empty() && whole.is_empty() {
+                first = chunk;
+                continue;
+            }
+            if whole.is_empty() {
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(if whole.is_empty() {
+            first
+        } else {
+            whole.freeze()
+        })
+    };
+    tokio::time::timeout(limits.body_timeout.0, read)
+        .await
+        .unwrap_or(Err(Refusal::BodyTooSlow))
+}

@@ -1,0 +1,279 @@
+//! The parts of the gateway made from the configuration and put together.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use tokio::sync::{mpsc, watch};
+use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
+use weir_actors::builtin::line_store::AuditTarget;
+use weir_actors::builtin::static_credentials::StaticCredentials;
+use weir_actors::builtin::{Clock, Outside};
+use weir_actors::pipeline::{Mail, Metrics, PipelineParts, TaskOwners};
+use weir_actors::seal::Sealer;
+use weir_actors::session::Sessions;
+use weir_actors::supervisor::{Ended, Runtime};
+use weir_actors::tree::{Seed, Tree, TreeParts};
+use weir_actors::upstream::http::{HttpClientConfig, TlsTrust};
+use weir_actors::upstream::{ServerName, UpstreamsSetup, upstreams};
+
+use super::audit;
+use super::listeners;
+use super::observer::{Watchman, record};
+use super::plugged::Plugged;
+use super::roles::Roles;
+use super::state::State;
+use crate::admin::{AdminState, Hosts};
+use crate::config::Config;
+use crate::downstream::{Admission, DoorRules, OnPipeline, Workers};
+
+/// Farewells to servers that may wait.
+const FAREWELLS: usize = 4096;
+
+/// The sockets, bound before anything starts.
+pub struct Sockets {
+    /// For MCP clients.
+    pub clients: TcpListener,
+    /// For operators.
+    pub admin: TcpListener,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    tree: Tree,
+    admission: Admission,
+    audit: AuditLog,
+    records: AuditTarget,
+    draining: watch::Sender<bool>,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Makes everything and starts the tree on this thread.
+    ///
+    /// # Errors
+    /// A text that names the key of the configuration that cannot be carried out.
+    pub fn start(
+        config: &Config,
+        outside: &Outside,
+        sockets: Sockets,
+        on_pipeline: OnPipeline,
+    ) -> Result<Self, String> {
+        let metrics = Metrics::new().map_err(|error| format!("metrics: {error}"))?;
+        let roles = Roles::load(config, outside)?;
+        let (records, store) = audit::open(config, outside)?;
+        // Streams hold their place for as long as they are open.
+        let places = config
+            .audit
+            .capacity()
+            .saturating_add(config.limits.max_streams);
+        let (audit, writer) = audit_log(store, places, Clock::system());
+        let keys = config.sealing.keys();
+        let keys = keys.map_err(|error| format!("sealing: {error}"))?;
+        let sealer = Arc::new(Sealer::new(&keys));
+        let http = HttpClientConfig {
+            tls: trust(),
+            ..HttpClientConfig::default()
+        };
+
+        let (farewell, farewells) = mpsc::channel(FAREWELLS);
+        let sessions = Sessions::new(sealer.clone(), config.limits.session_idle.0, farewell);
+        let servers = equipped(config, &roles.credentials);
+        let credentials = StaticCredentials::of_headers(
+            servers
+                .iter()
+                .map(|(name, server)| (name.to_string(), server.headers())),
+        );
+        let credentials = Arc::new(credentials);
+        let (upstreams, board) = upstreams(UpstreamsSetup {
+            servers,
+            http: http.clone(),
+            sink: Some(Arc::new(Mail::new(sessions.clone(), metrics.clone()))),
+            supervision: config.supervision.upstreams.clone(),
+        });
+
+        let seed = Seed::new(config.supervision.clone());
+        let (draining, drained) = watch::channel(false);
+        let admission = Admission::new(&config.limits, audit.clone());
+        let auth = roles.auth.clone();
+        let workers = Workers {
+            pipelines: seed.pipelines(),
+            group: config.supervision.pipeline.clone(),
+            parts: PipelineParts {
+                auth: roles.auth.provider(),
+                challenge: Arc::new(move |error| auth.challenge(error)),
+                policy: roles.policy.clone(),
+                credentials: credentials.clone(),
+                board: board.clone(),
+                sessions: sessions.clone(),
+                tasks: TaskOwners::default(),
+                sealer,
+                http: http.clone(),
+                limits: Arc::new(config.limits.clone()),
+                metrics: metrics.clone(),
+                draining: drained,
+                next_id: Arc::new(AtomicU64::new(1)),
+            },
+            admission: admission.clone(),
+            rules: Arc::new(DoorRules {
+                hosts: Hosts {
+                    names: config.http.allowed_hosts.clone(),
+                    any_address: !config.listen.is_loopback(),
+                },
+                origins: config.http.allowed_origins.clone(),
+            }),
+            resource: roles.auth.resource().cloned().map(Arc::new),
+            started: Arc::new(AtomicUsize::new(0)),
+            made: on_pipeline,
+        };
+        let (loader, plugins) = Plugged {
+            auth: roles.auth.provider(),
+            policy: roles.policy.clone(),
+            audit: audit.clone(),
+            credentials: credentials.clone(),
+        }
+        .enlist(roles.plugins, seed.plugins())?;
+        let state: Arc<dyn AdminState> = Arc::new(State {
+            root: seed.root(),
+            admission: admission.clone(),
+            audit: audit.clone(),
+            board: board.clone(),
+            metrics: metrics.clone(),
+            sessions: sessions.clone(),
+            plugins: loader,
+        });
+        let admin_hosts = Hosts {
+            names: config.admin.allowed_hosts.clone(),
+            any_address: config.admin.allow_remote,
+        };
+        let parts = TreeParts {
+            log: audit.clone(),
+            audit: writer,
+            plugins,
+            upstreams,
+            sessions,
+            farewells,
+            credentials,
+            http,
+            listeners: vec![
+                listeners::operators(sockets.admin, admin_hosts, state.clone()),
+                listeners::clients(
+                    sockets.clients,
+                    workers,
+                    config.worker_threads(),
+                    board,
+                    state,
+                ),
+            ],
+        };
+        let observer = Arc::new(Watchman {
+            metrics,
+            audit: audit.clone(),
+        });
+        let tree = seed
+            .plant(
+                parts,
+                Runtime {
+                    observer,
+                    seed: random_seed(),
+                },
+            )
+            .map_err(|error| format!("supervision: {error}"))?;
+        record(
+            &audit,
+            "gateway.start",
+            format!("version {}", env!("CARGO_PKG_VERSION")),
+        );
+        let warm = roles.auth;
+        actix_rt::spawn(async move { warm.warm().await });
+        Ok(Self {
+            tree,
+            admission,
+            audit,
+            records,
+            draining,
+        })
+    }
+
+    /// Resolves when everything serves, or when it never will.
+    pub async fn ready(&self) -> Result<(), Ended> {
+        tokio::select! {
+            () = self.tree.root.ready() => Ok(()),
+            ended = self.tree.root.wait() => Err(ended),
+        }
+    }
+
+    /// Resolves when the tree has given up.
+    pub async fn ended(&self) -> Ended {
+        self.tree.root.wait().await
+    }
+
+    /// Where the audit log is.
+    pub fn records(&self) -> &AuditTarget {
+        &self.records
+    }
+
+    /// Opens the file of the audit log again: it was moved away.
+    pub fn reopen_audit(&self) {
+        self.audit.reopen();
+    }
+
+    /// Admits nothing more and waits until everything admitted has been answered.
+    pub async fn drain(&self) {
+        self.admission.drain();
+        self.draining.send_replace(true);
+        while !self.admission.is_idle() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Stops everything, listeners first and the audit log last.
+    pub async fn stop(&self) {
+        self.admission.drain();
+        self.draining.send_replace(true);
+        record(&self.audit, "gateway.stop", String::new());
+        let flushed =
+            tokio::time::timeout(std::time::Duration::from_secs(2), self.audit.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            tracing::error!("audit records were not written in time");
+        }
+        // The pipelines live on the listeners' threads, which must still be there when they are stopped.
+        let _gone = self.tree.root.terminate_child("pipelines").await;
+        self.tree.root.shutdown().await;
+    }
+}
+
+/// The servers with what weir proves itself with.
+fn equipped(
+    config: &Config,
+    credentials: &StaticCredentials,
+) -> Vec<(ServerName, weir_actors::upstream::ServerConfig)> {
+    let servers = config.servers.iter().map(|(name, server)| {
+        let mut server = server.clone();
+        if let Some(own) = credentials.get(name.as_str()) {
+            server.equip(own);
+        }
+        (name.clone(), server)
+    });
+    servers.collect()
+}
+
+/// The certificates of this machine. Without any, only `https` servers are out of reach.
+fn trust() -> Option<TlsTrust> {
+    match TlsTrust::native(&[]) {
+        Ok(trust) => Some(trust),
+        Err(error) => {
+            tracing::warn!(%error, "no certificates to trust: https servers cannot be reached");
+            None
+        }
+    }
+}
+
+/// Jitter must differ between replicas.
+fn random_seed() -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    now.as_nanos() as u64 ^ u64::from(std::process::id())
+}

@@ -1,0 +1,164 @@
+//! Sockets: bound before anything is started, so that a wrong address is an error of the command line and not of a
+//! running gateway; opened last, closed first.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::http::KeepAlive;
+use actix_web::{App, HttpServer, web};
+use weir_actors::supervisor::{ChildContext, ChildSpec};
+use weir_actors::upstream::UpstreamBoard;
+
+use crate::admin::{self, AdminState, Hosts};
+use crate::config::ListenAddress;
+use crate::downstream::{self, Workers};
+
+/// How long the first start waits for servers that are not ready yet.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long the head of a request may take.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Binds an address; returns where it is, as port 0 takes any.
+pub(super) fn bind(
+    key: &str,
+    flag: &str,
+    address: ListenAddress,
+) -> Result<(TcpListener, SocketAddr), String> {
+    let bound = listen(address.0).and_then(|listener| {
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    });
+    bound.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("stop the process that uses it or choose another with {flag}")
+            }
+            io::ErrorKind::PermissionDenied => format!("choose a port above 1023 with {flag}"),
+            _ => format!("choose an address of this machine with {flag}"),
+        };
+        format!("{key}: {address} cannot be listened on: {error}; {remedy}")
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The listener that MCP clients connect to, as a supervised child. The socket outlives its restarts, so that
+/// clients wait instead of being refused.
+pub(super) fn clients(
+    listener: TcpListener,
+    workers: Workers,
+    threads: usize,
+    board: UpstreamBoard,
+    state: Arc<dyn AdminState>,
+) -> ChildSpec {
+    let listener = Arc::new(listener);
+    ChildSpec::task("clients", move |context| {
+        let (listener, workers, board, state) = (
+            listener.clone(),
+            workers.clone(),
+            board.clone(),
+            state.clone(),
+        );
+        async move {
+            workers.forget().await;
+            board.settled(SETTLE).await;
+            let server = client_server(&listener, workers.clone(), threads, state)?;
+            serve(server, context, workers.serving(threads)).await
+        }
+    })
+    .reports_ready()
+    .start_timeout(SETTLE * 2)
+    .heartbeat(None)
+}
+
+/// The admin listener, as a supervised child.
+pub(super) fn operators(
+    listener: TcpListener,
+    hosts: Hosts,
+    state: Arc<dyn AdminState>,
+) -> ChildSpec {
+    let listener = Arc::new(listener);
+    ChildSpec::task("admin", move |context| {
+        let (listener, hosts, state) = (listener.clone(), hosts.clone(), state.clone());
+        async move {
+            serve(
+                admin::server(listener.try_clone()?, hosts, state)?,
+                context,
+                std::future::ready(()),
+            )
+            .await
+        }
+    })
+    .reports_ready()
+    .heartbeat(None)
+}
+
+/// Runs a server until it ends or is asked to stop. It is ready when `serving` resolves.
+async fn serve(
+    server: Server,
+    context: ChildContext,
+    serving: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let handle = server.handle();
+    let running = actix_rt::spawn(server);
+    let ready = async {
+        serving.await;
+        context.ready();
+        context.stopping().await;
+    };
+    tokio::select! {
+        ended = running => {
+            ended.map_err(io::Error::other)??;
+            Err(io::Error::other("the listener ended"))
+        }
+        () = ready => {
+            handle.stop(false).await;
+            Ok(())
+        }
+    }
+}
+
+fn client_server(
+    listener: &TcpListener,
+    workers: Workers,
+    threads: usize,
+    state: Arc<dyn AdminState>,
+) -> io::Result<Server> {
+    let server = HttpServer::new(move || {
+        let workers = workers.clone();
+        App::new()
+            .data_factory(move || {
+                let workers = workers.clone();
+                async move { Ok::<_, Infallible>(workers.enlist()) }
+            })
+            .configure(admin::probes(Arc::clone(&state)))
+            .route("/mcp", web::route().to(downstream::all))
+            .route("/servers/{name}/mcp", web::route().to(downstream::one))
+            .route(
+                downstream::metadata::ROUTE,
+                web::get().to(downstream::metadata::show),
+            )
+            .default_service(web::route().to(downstream::elsewhere))
+    });
+    let server = server
+        .workers(threads)
+        .h1_allow_half_closed(false)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(listener.try_clone()?)?
+        .run();
+    Ok(server)
+}

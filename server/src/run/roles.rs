@@ -1,0 +1,63 @@
+//! Who plays the roles of the pipeline: what the blocks of the configuration say, unless `plugins` names another part.
+
+use std::sync::Arc;
+
+use weir_actors::builtin::Outside;
+use weir_actors::builtin::always_allow::AlwaysAllow;
+use weir_actors::builtin::auth::{Auth, AuthConfig};
+use weir_actors::builtin::static_credentials::StaticCredentials;
+use weir_actors::plugin::{InMemory, Plugin};
+use weir_plugin_protocol::role::PolicyEvaluator;
+
+use crate::config::Config;
+
+/// The parts that play the roles.
+pub(super) struct Roles {
+    pub(super) auth: Auth,
+    pub(super) policy: Arc<dyn PolicyEvaluator>,
+    pub(super) credentials: StaticCredentials,
+    /// The plugins that are named.
+    pub(super) plugins: Vec<Plugin>,
+}
+
+// === impl Roles ===
+
+impl Roles {
+    /// Reads the files that the configuration names, and casts the roles.
+    pub(super) fn load(config: &Config, outside: &Outside) -> Result<Self, String> {
+        let plugins = config.plugins.runnable().map_err(|errors| {
+            let errors: Vec<String> = errors
+                .iter()
+                .map(|error| format!("plugins.{}: {}", error.path, error.text))
+                .collect();
+            errors.join("\n")
+        })?;
+        let named: Vec<InMemory> = plugins
+            .iter()
+            .filter_map(|plugin| plugin.in_memory())
+            .collect();
+        let implicit = named.contains(&InMemory::DesktopImplicit);
+        let auth = if implicit {
+            Auth::load(&AuthConfig::default(), outside)
+        } else {
+            Auth::load(&config.auth, outside)
+        };
+        let auth = auth.map_err(|error| format!("auth.{error}"))?;
+        let policy: Arc<dyn PolicyEvaluator> = if named.contains(&InMemory::AlwaysAllow) {
+            Arc::new(AlwaysAllow)
+        } else {
+            config
+                .policy
+                .build()
+                .map_err(|error| format!("policy.{error}"))?
+        };
+        let credentials = StaticCredentials::load(&config.credentials, outside)
+            .map_err(|error| format!("credentials.{error}"))?;
+        Ok(Self {
+            auth,
+            policy,
+            credentials,
+            plugins,
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! The state of the gateway, as the admin listener shows it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weir_actors::builtin::audit_lines::AuditLog;
+use weir_actors::pipeline::{Metrics, Stage};
+use weir_actors::plugin::Loader;
+use weir_actors::session::Sessions;
+use weir_actors::supervisor::SupervisorHandle;
+use weir_actors::upstream::{UpstreamBoard, UpstreamState};
+use weir_plugin_protocol::mcp::Era;
+
+use crate::admin::AdminState;
+use crate::downstream::Admission;
+
+/// Everything an operator may look at.
+pub(super) struct State {
+    pub(super) root: SupervisorHandle,
+    pub(super) admission: Admission,
+    pub(super) audit: AuditLog,
+    pub(super) board: UpstreamBoard,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sessions: Sessions,
+    pub(super) plugins: Loader,
+}
+
+impl AdminState for State {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let mut missing = Vec::new();
+        if !self.root.is_ready() {
+            missing.push("the supervision tree is not up".to_owned());
+        }
+        if !self.audit.counters().healthy {
+            missing.push("audit records cannot be written".to_owned());
+        }
+        let federation = self.board.federation();
+        let ready = federation
+            .servers
+            .iter()
+            .filter(|server| server.state == UpstreamState::Ready)
+            .count();
+        if ready == 0 && !federation.servers.is_empty() {
+            missing.push("none of the servers is ready".to_owned());
+        }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(missing)
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let (calls, streams) = self.admission.taken();
+        for (kind, taken) in [("request", calls), ("stream", streams)] {
+            self.metrics
+                .in_flight
+                .with_label_values(&[kind])
+                .set(i64::try_from(taken).unwrap_or(i64::MAX));
+        }
+        let counters = self.audit.counters();
+        for (state, count) in [
+            ("accepted", counters.accepted),
+            ("written", counters.written),
+            ("failed", counters.failed),
+            ("refused", counters.refused),
+        ] {
+            let counter = self.metrics.audit_events.with_label_values(&[state]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        for (result, count) in [("done", counters.rotated), ("failed", counters.unrotated)] {
+            let counter = self.metrics.audit_rotations.with_label_values(&[result]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        self.metrics
+            .audit_queued
+            .set(i64::try_from(counters.queued).unwrap_or(i64::MAX));
+        self.metrics
+            .sessions
+            .set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
+        for server in &self.board.federation().servers {
+            let up = i64::from(server.state == UpstreamState::Ready);
+            self.metrics
+                .upstream_up
+                .with_label_values(&[server.name.as_str()])
+                .set(up);
+        }
+        self.metrics.text()
+    }
+
+    fn tree(&self) -> Value {
+        serde_json::to_value(self.root.snapshot()).unwrap_or(Value::Null)
+    }
+
+    fn mailboxes(&self) -> Value {
+        let stages = Stage::ALL.map(
+            |stage| json!({ "stage": stage.as_str(), "handled": self.metrics.passed_count(stage) }),
+        );
+        let audit = self.audit.counters();
+        json!({
+            "stages": stages,
+            "audit": { "queued": audit.queued, "accepted": audit.accepted, "written": audit.written, "failed": audit.failed, "refused": audit.refused },
+        })
+    }
+
+    fn permits(&self) -> Value {
+        let (calls, streams) = self.admission.taken();
+        let (max_calls, max_streams) = self.admission.limits();
+        json!({ "requests": { "taken": calls, "limit": max_calls }, "streams": { "taken": streams, "limit": max_streams } })
+    }
+
+    fn upstreams(&self) -> Value {
+        let federation = self.board.federation();
+        let servers = federation.servers.iter().map(|server| {
+            let mut shown = json!({ "name": server.name, "status": server.state });
+            for era in [Era::Modern, Era::Legacy] {
+                let Some(face) = server.face(era) else {
+                    continue;
+                };
+                let key = if era == Era::Modern {
+                    "modern"
+                } else {
+                    "legacy"
+                };
+                let face = json!({
+                    "protocol_version": face.hello.version.as_str(),
+                    "tools": face.catalog.tools.items.len(),
+                    "prompts": face.catalog.prompts.items.len(),
+                    "resources": face.catalog.resources.items.len(),
+                    "resource_templates": face.catalog.templates.items.len(),
+                });
+                if let Some(members) = shown.as_object_mut() {
+                    members.insert(key.to_owned(), face);
+                }
+            }
+            shown
+        });
+        Value::Array(servers.collect())
+    }
+
+    fn plugins(&self) -> Value {
+        serde_json::to_value(self.plugins.views()).unwrap_or(Value::Null)
+    }
+}
