@@ -1,0 +1,145 @@
+//! The real `weir`, started from a configuration text.
+
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::process::Process;
+use super::scratch::Scratch;
+use super::upstream::free_port;
+use super::wire;
+
+/// Longest time until the ready line.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Longest time until every upstream is connected.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running gateway. Stopped with SIGTERM, and killed if that does not help, when dropped.
+pub(crate) struct Gateway {
+    process: Process,
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) base: String,
+    /// The same of the admin listener.
+    pub(crate) admin: String,
+    _scratch: Scratch,
+}
+
+impl Gateway {
+    /// Starts `weir serve` and waits for its ready line.
+    pub(crate) fn start(yaml: &str) -> Self {
+        Self::start_with(yaml, |_| {})
+    }
+
+    /// The same, after `prepare` had a look at the command.
+    pub(crate) fn start_with(yaml: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let scratch = Scratch::new("gateway");
+        let audit = scratch.path().join("audit.jsonl");
+        let audit = serde_json::json!({ "sink": "file", "path": audit });
+        // Lines for each request would drown what the gateway says of itself.
+        let audit = if yaml.contains("audit:") {
+            String::new()
+        } else {
+            format!("audit: {audit}\n")
+        };
+        let config = scratch.write("weir.yaml", &format!("{yaml}{audit}"));
+        let admin = format!("127.0.0.1:{}", free_port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        command.arg("serve").arg("--config").arg(config);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", &admin]);
+        command.current_dir(scratch.path());
+        prepare(&mut command);
+        let process = Process::start("weir", command);
+        let endpoint = process.wait_line(START_LIMIT, |line| {
+            line.strip_prefix("weir ready ").map(str::to_owned)
+        });
+        let base = endpoint
+            .trim()
+            .strip_suffix("/mcp")
+            .expect("the ready line names /mcp")
+            .to_owned();
+        Self {
+            process,
+            base,
+            admin: format!("http://{admin}"),
+            _scratch: scratch,
+        }
+    }
+
+    /// Waits until every server is connected and listed. `/ready` says yes before: a gateway serves what it has.
+    pub(crate) async fn connected(self) -> Self {
+        let deadline = Instant::now() + CONNECT_LIMIT;
+        loop {
+            let answer = wire::get(&format!("{}/upstreams", self.admin))
+                .await
+                .expect("the admin listener answers");
+            let servers = answer.json();
+            let servers = servers.as_array().expect("a list of servers");
+            if servers
+                .iter()
+                .all(|server| server["status"]["state"] == "ready")
+            {
+                return self;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not connected: {servers:?}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The federated endpoint.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("{}/mcp", self.base)
+    }
+
+    /// The endpoint of one server.
+    pub(crate) fn endpoint_of(&self, server: &str) -> String {
+        format!("{}/servers/{server}/mcp", self.base)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits for a line of what the gateway says; panics when it does not come. Lines of the log begin with `! `.
+    pub(crate) fn says(&self, text: &str) {
+        self.process
+            .wait_line(START_LIMIT, |line| line.contains(text).then_some(()));
+    }
+
+    /// Tells it to open its files again: SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
+    /// Asks it to stop: SIGTERM.
+    pub(crate) fn ask_to_stop(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Asks it to stop and waits.
+    pub(crate) fn terminate(mut self, limit: Duration) -> ExitStatus {
+        self.ask_to_stop();
+        self.process
+            .wait_exit(limit)
+            .unwrap_or_else(|| panic!("weir did not stop in {limit:?}:\n{}", self.process.log()))
+    }
+}
+
+impl Drop for Gateway {
+    /// Gives it a chance to end its children, which are in process groups of their own.
+    fn drop(&mut self) {
+        if self.process.wait_exit(Duration::ZERO).is_none() {
+            self.process.signal(Signal::TERM);
+            let _ = self.process.wait_exit(Duration::from_secs(5));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the behaviour tests need: the kit, processes that cannot outlive a test, upstreams, the gateway and a client.
+#![allow(dead_code, reason = "each test file uses its own part of the support")]
+
+pub(crate) mod gateway;
+pub(crate) mod kit;
+pub(crate) mod mcp;
+pub(crate) mod proc_fs;
+pub(crate) mod process;
+pub(crate) mod scratch;
+pub(crate) mod upstream;
+pub(crate) mod wire;
