@@ -283,7 +283,7 @@ fn a_log_message_goes_to_the_only_call_without_a_session() {
 fn calls_wait_for_the_handshake() {
     on_one_thread(async {
         let mut spec = python(&[]);
-        spec.gate_timeout = Duration::from_millis(300);
+        spec.gate_timeout = Duration::from_secs(2);
         let server = Server::start_closed(spec, 8).await;
         let link = server.link.clone();
         let waiting =
@@ -314,7 +314,7 @@ fn calls_wait_for_the_handshake() {
             Some(LinkError::NotRunning)
         );
         assert_eq!(link.send(Bytes::new()).await, Err(LinkError::NotRunning));
-        assert!(before.elapsed() < Duration::from_millis(50));
+        assert!(before.elapsed() < Duration::from_secs(1));
 
         // The next start has a gate of its own.
         let (stop, run) = run(&link);
@@ -327,7 +327,7 @@ fn calls_wait_for_the_handshake() {
             begin(&link, "echo", "{}", None).await.err(),
             Some(LinkError::NotRunning)
         );
-        assert!(before.elapsed() >= Duration::from_millis(300));
+        assert!(before.elapsed() >= Duration::from_secs(2));
         stop.send(()).unwrap();
         run.await.unwrap().unwrap();
     });
