@@ -10,11 +10,11 @@ use weir_plugin_protocol::mcp::{
 
 use super::raw::{join, text};
 use super::relay::Relay;
-use super::upcall::{Contact, Upcall, link_refusal};
+use super::upcall::{Contact, Upcall};
 use super::wait::within;
 use super::{Desk, Grant, headers, listen, names, state};
 use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Target};
-use crate::upstream::{HelloAnswer, Link, ListAnswer, ListKind, Route};
+use crate::upstream::{HelloAnswer, Link, ListKind, Route, ServerName};
 
 /// How long weir's own answers to `server/discover` may be kept, in milliseconds.
 const DISCOVER_TTL_MS: u64 = 5_000;
@@ -93,50 +93,34 @@ fn list(desk: &Rc<Desk>, exchange: Exchange, message: Message, kind: ListKind, g
             ),
         );
     }
-    let endpoint = exchange.arrival().endpoint.clone();
-    let federation = desk.board.federation();
-    let answer = federation.list(&endpoint, Era::Modern, kind, |server, kind, name| {
-        grant.sees(server, kind, name)
-    });
-    if answer.stale.is_empty() {
-        let outcome = list_outcome(
-            &federation.hello(&endpoint, Era::Modern),
-            &message,
-            kind,
-            &answer,
-            &grant,
-        );
+    let (outcome, stale) = listed(desk, &exchange, &message, kind, &grant);
+    if stale.is_empty() {
         return desk.finish(exchange, outcome);
     }
     let desk = desk.clone();
     actix_rt::spawn(async move {
-        let refresh = answer
-            .stale
+        let refresh = stale
             .iter()
             .map(|server| desk.board.refresh(server, Era::Modern));
         futures_util::future::join_all(refresh).await;
-        let federation = desk.board.federation();
-        let answer = federation.list(&endpoint, Era::Modern, kind, |server, kind, name| {
-            grant.sees(server, kind, name)
-        });
-        let outcome = list_outcome(
-            &federation.hello(&endpoint, Era::Modern),
-            &message,
-            kind,
-            &answer,
-            &grant,
-        );
+        let (outcome, _) = listed(&desk, &exchange, &message, kind, &grant);
         desk.finish(exchange, outcome);
     });
 }
 
-fn list_outcome(
-    hello: &HelloAnswer,
+/// The list as the snapshots have it, and the servers whose snapshots are too old.
+fn listed(
+    desk: &Desk,
+    exchange: &Exchange,
     message: &Message,
     kind: ListKind,
-    answer: &ListAnswer,
     grant: &Grant,
-) -> Outcome {
+) -> (Outcome, Vec<ServerName>) {
+    let endpoint = &exchange.arrival().endpoint;
+    let federation = desk.board.federation();
+    let answer = federation.list(endpoint, Era::Modern, kind, |server, kind, name| {
+        grant.sees(server, kind, name)
+    });
     let size: usize = answer.items.iter().map(|item| item.len() + 1).sum();
     let mut result = String::with_capacity(size + 256);
     result.push_str(r#"{"resultType":"complete",""#);
@@ -152,9 +136,10 @@ fn list_outcome(
     result.push_str(&format!(
         r#"],"ttlMs":{},"cacheScope":"{scope}",{}}}"#,
         answer.ttl_ms,
-        meta(hello)
+        meta(&federation.hello(endpoint, Era::Modern))
     ));
-    Outcome::ok(result_response(message.id().unwrap_or("null"), &result))
+    let outcome = Outcome::ok(result_response(message.id().unwrap_or("null"), &result));
+    (outcome, answer.stale)
 }
 
 /// Carries a request to its server.
@@ -221,27 +206,15 @@ async fn relay(
             }
         }
         Link::Stdio(link) => {
-            let id = link.next_id();
-            let token = request
-                .field(Field::MetaProgressToken)
-                .map(|_| id.json().to_owned());
-            if let Some(token) = &token {
-                rewrite = rewrite.set(Field::MetaProgressToken, token.clone());
+            let calling = Upcall::pipe(link, &server, request, rewrite, None);
+            match within(&mut exchange, &server, calling).await {
+                Ok((call, token)) => {
+                    let call = Box::new(call);
+                    let server = server.clone();
+                    (Ok(Upcall::Stdio { call, server }), token)
+                }
+                Err(refusal) => (Err(refusal), None),
             }
-            let frame = rewrite.set(Field::Id, id.json().to_owned()).finish();
-            let calling = async {
-                link.call(id, frame, None)
-                    .await
-                    .map_err(|error| link_refusal(&server, &error))
-            };
-            let call = within(&mut exchange, &server, calling).await;
-            (
-                call.map(|call| Upcall::Stdio {
-                    call: Box::new(call),
-                    server: server.clone(),
-                }),
-                token,
-            )
         }
     };
     match upcall {

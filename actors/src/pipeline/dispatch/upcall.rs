@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use weir_plugin_protocol::jsonrpc::{Kind, Limits, Message};
+use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, Rewrite};
 
 use super::Desk;
 use crate::pipeline::Refusal;
 use crate::upstream::ServerName;
 use crate::upstream::http::{EventStream, HttpError, HttpErrorKind, HttpTarget};
-use crate::upstream::stdio::{LinkError, StdioCall};
+use crate::upstream::stdio::{LinkError, SessionKey, StdioCall, StdioLink};
 
 /// A request under way. Dropping it cancels: the connection is closed, or the child is told.
 pub(super) enum Upcall {
@@ -60,6 +60,30 @@ pub(super) enum Contact {
 // === impl Upcall ===
 
 impl Upcall {
+    /// Calls a child process for a session, if there is one. The gateway's own id replaces that of the client and its
+    /// progress token, if it sent one; the latter is returned.
+    pub(super) async fn pipe(
+        link: &StdioLink,
+        server: &ServerName,
+        request: &Message,
+        mut rewrite: Rewrite<'_>,
+        session: Option<SessionKey>,
+    ) -> Result<(StdioCall, Option<String>), Refusal> {
+        let id = link.next_id();
+        let token = request
+            .field(Field::MetaProgressToken)
+            .map(|_| id.json().to_owned());
+        if let Some(token) = &token {
+            rewrite = rewrite.set(Field::MetaProgressToken, token.clone());
+        }
+        let frame = rewrite.set(Field::Id, id.json().to_owned()).finish();
+        let call = link
+            .call(id, frame, session)
+            .await
+            .map_err(|error| link_refusal(server, &error))?;
+        Ok((call, token))
+    }
+
     /// Posts a message to an HTTP server. `id` is the raw JSON id of a request; notifications and answers have none.
     pub(super) async fn post(
         desk: &Desk,

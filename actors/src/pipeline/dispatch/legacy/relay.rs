@@ -8,7 +8,7 @@ use weir_plugin_protocol::jsonrpc::{Field, Message};
 use weir_plugin_protocol::mcp::{Era, Method, result_response};
 
 use super::super::relay::{LegacySide, Relay};
-use super::super::upcall::{Contact, Upcall, broken, link_refusal};
+use super::super::upcall::{Contact, Upcall, broken};
 use super::super::{Desk, Grant, headers, names, wait};
 use super::{handshake, upward};
 use crate::pipeline::{Exchange, Outcome, Refusal};
@@ -115,22 +115,10 @@ pub(super) async fn run(
         Link::Stdio(link) => match shared(desk, &session, &route, request).await {
             Some(outcome) => return (exchange, outcome),
             None => {
-                let id = link.next_id();
-                let mut rewrite = names::own(request, &route).set(Field::Id, id.json().to_owned());
-                let token = request
-                    .field(Field::MetaProgressToken)
-                    .map(|_| id.json().to_owned());
-                if let Some(token) = &token {
-                    rewrite = rewrite.set(Field::MetaProgressToken, token.clone());
-                }
-                let frame = rewrite.finish();
-                let calling = async {
-                    link.call(id, frame, Some(session.key))
-                        .await
-                        .map_err(|error| link_refusal(&server, &error))
-                };
+                let rewrite = names::own(request, &route);
+                let calling = Upcall::pipe(link, &server, request, rewrite, Some(session.key));
                 let started = within(&mut exchange, &call, &server, calling).await;
-                started.map(|call| {
+                started.map(|(call, token)| {
                     let way_back = AskRoute::Stdio {
                         link: link.clone(),
                         generation: call.generation(),
