@@ -35,7 +35,8 @@ Examples:
   export WEIR_SEAL_KEY=$(weir keys seal)     make a key that replicas share, for `sealing`
   weir schema > weir.schema.json             the configuration's JSON Schema, for editors
 
-Exit codes: 0 stopped, 2 wrong configuration, 70 the supervisor gave up.";
+Exit codes: 0 stopped, 1 the call was answered with an error, 2 wrong configuration, 3 the gateway to call cannot be \
+reached, 70 the supervisor gave up.";
 
 /// An MCP gateway: many MCP servers behind one endpoint, every request through supervised actors.
 #[derive(Debug, Parser)]
