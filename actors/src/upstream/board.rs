@@ -91,11 +91,11 @@ impl UpstreamBoard {
     }
 
     /// Watches a resource: while the guard is held, [`UpstreamEvent::ResourceUpdated`] tells of changes. The server is
-    /// told of the first subscription to a URI and of the end of the last. `None`: there is no such server.
+    /// told of the first subscription to a URI and of the end of the last. `None`: there is no such server, the URI is
+    /// longer than 8 KiB, or the URIs watched at the server would be longer than 1 MiB together.
     pub fn subscribe(&self, server: &ServerName, uri: &str) -> Option<Subscription> {
         let desk = self.desk(server)?.clone();
-        desk.subscribe(uri);
-        Some(Subscription {
+        desk.subscribe(uri).then(|| Subscription {
             desk,
             uri: uri.to_owned(),
         })

@@ -10,11 +10,17 @@ use weir_plugin_protocol::mcp::Era;
 
 use super::view::ServerName;
 
+/// The longest URI that can be watched, in bytes.
+const MAX_URI: usize = 8 * 1024;
+
+/// Bytes of all URIs watched at one server: they go to it in one request.
+const MAX_WATCHED: usize = 1024 * 1024;
+
 /// What is wished of one server.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) name: ServerName,
-    /// How many subscriptions each URI has.
+    /// How many subscriptions each URI has. Together the URIs are no longer than [`MAX_WATCHED`].
     subscriptions: Mutex<BTreeMap<String, usize>>,
     /// Counts changes of the set of subscribed URIs.
     subscribed: watch::Sender<u64>,
@@ -113,15 +119,20 @@ impl Desk {
         let _ = heard.wait_for(|heard| *heard >= count).await;
     }
 
-    pub(super) fn subscribe(&self, uri: &str) {
+    /// Counts one more subscription. False: the URI is too long, or too much is watched already.
+    pub(super) fn subscribe(&self, uri: &str) -> bool {
         let mut subscriptions = lock(&self.subscriptions);
-        match subscriptions.get_mut(uri) {
-            Some(count) => *count += 1,
-            None => {
-                subscriptions.insert(uri.to_owned(), 1);
-                self.subscribed.send_modify(|count| *count += 1);
-            }
+        if let Some(count) = subscriptions.get_mut(uri) {
+            *count += 1;
+            return true;
         }
+        let watched: usize = subscriptions.keys().map(String::len).sum();
+        if uri.len() > MAX_URI || watched + uri.len() > MAX_WATCHED {
+            return false;
+        }
+        subscriptions.insert(uri.to_owned(), 1);
+        self.subscribed.send_modify(|count| *count += 1);
+        true
     }
 
     fn unsubscribe(&self, uri: &str) {
@@ -278,5 +289,20 @@ mod tests {
         assert!(changes.has_changed().unwrap());
         assert!(desk.wanted().is_empty());
         assert!(board.subscribe(&name("b"), "test://1").is_none());
+    }
+
+    #[test]
+    fn what_is_watched_is_bounded() {
+        let board = UpstreamBoard::new([name("a")]);
+        let watch = |uri: &str| board.subscribe(&name("a"), uri);
+        assert!(watch(&"u".repeat(MAX_URI + 1)).is_none());
+        let uris: Vec<String> = (0..MAX_WATCHED / MAX_URI)
+            .map(|number| format!("{number:0>MAX_URI$}"))
+            .collect();
+        let mut held: Vec<_> = uris.iter().map(|uri| watch(uri).unwrap()).collect();
+        assert!(watch("x").is_none());
+        held.push(watch(&uris[0]).unwrap());
+        held.remove(1);
+        assert!(watch("x").is_some());
     }
 }

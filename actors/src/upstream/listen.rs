@@ -144,10 +144,19 @@ impl Face {
                     }
                     current = None;
                 }
-                Err(End::Closed) => current = None,
-                Err(end) => return end,
+                Err(End::Lost(error)) => return End::Lost(error),
+                Err(End::Refused) if current.is_none() => return End::Refused,
+                // What is heard by now is heard on.
+                Err(End::Refused | End::Closed) => {}
             }
-            retry.wait().await;
+            let pause = retry.wait();
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    going_on = next(&mut current, self) => if !going_on { current = None },
+                }
+            }
         }
     }
 
@@ -309,7 +318,11 @@ async fn next<S: Listening>(current: &mut Option<S>, face: &Face) -> bool {
 
 /// Whether a status says that there is no such stream, now or ever.
 fn refuses(status: http::StatusCode) -> bool {
-    status.is_client_error() && !matches!(status.as_u16(), 401 | 403 | 408 | 421 | 425 | 429)
+    status.is_client_error()
+        && !matches!(
+            status.as_u16(),
+            401 | 403 | 408 | 413 | 414 | 421 | 425 | 429 | 431
+        )
 }
 
 // === impl Retry ===

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use weir_plugin_protocol::jsonrpc::{
@@ -59,8 +60,14 @@ pub(super) async fn run(
             return (exchange, outcome);
         }
     };
-    for subscription in &subscriptions {
-        subscription.live(Era::Modern, SUBSCRIBE_PATIENCE).await;
+    let live = subscriptions
+        .iter()
+        .map(|subscription| subscription.live(Era::Modern, SUBSCRIBE_PATIENCE));
+    tokio::select! {
+        _ = join_all(live) => {}
+        // Noticed again, and dealt with, below.
+        () = exchange.client_gone() => {}
+        () = desk.drained() => {}
     }
     let outcome = match serve(desk, &mut exchange, &wanted, &mut events).await {
         Ok(()) => Outcome::ok(result_response(
@@ -121,8 +128,11 @@ fn honour(
         let offered = member(text(&route.link.hello.capabilities), "resources")
             .and_then(|kind| member(kind, "subscribe"))
             == Some("true");
-        if offered && grant.sees(&route.server.name, TargetKind::Resource, &uri) {
-            subscriptions.extend(desk.board.subscribe(&route.server.name, &uri));
+        if offered
+            && grant.sees(&route.server.name, TargetKind::Resource, &uri)
+            && let Some(subscription) = desk.board.subscribe(&route.server.name, &uri)
+        {
+            subscriptions.push(subscription);
             wanted.uris.insert(uri.into_owned());
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep_until};
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
 use weir_plugin_protocol::mcp::Method;
@@ -90,6 +91,11 @@ impl LegacySide {
     fn is_asked(&self) -> bool {
         self.session.is_asked_for(self.call.id())
     }
+
+    /// Whether the client has cancelled the request. True once.
+    fn is_cancelled(&self) -> bool {
+        self.call.cancel.notified().now_or_never().is_some()
+    }
 }
 
 // === impl Relay ===
@@ -117,7 +123,7 @@ impl Relay {
             let sent = match woken {
                 Woken::Said(Ok(Said::Answer(reply))) => {
                     // What the server said before its answer comes before its answer.
-                    while let Some(frame) = self.waiting() {
+                    for frame in self.waiting() {
                         if exchange.send(&frame).await.is_err() {
                             break;
                         }
@@ -145,7 +151,18 @@ impl Relay {
             if sent.is_err() {
                 break exchange.refusal(Refusal::Cancelled);
             }
-            silence = Instant::now() + KEEP_ALIVE;
+            // A server that always has something to say is waited for no longer than a silent one.
+            let now = Instant::now();
+            if self.legacy.as_ref().is_some_and(LegacySide::is_cancelled) {
+                break exchange.refusal(Refusal::Cancelled);
+            }
+            let asked = self.legacy.as_ref().is_some_and(LegacySide::is_asked);
+            if now >= patience.until(asked) {
+                break exchange.refusal(Refusal::UpstreamTimeout {
+                    server: self.server.to_string(),
+                });
+            }
+            silence = now + KEEP_ALIVE;
         };
         exchange.facts_mut().upstream_time = self.began.elapsed();
         if matches!(outcome.verdict, Verdict::Cancelled | Verdict::Timeout)
@@ -156,9 +173,16 @@ impl Relay {
         (exchange, outcome)
     }
 
-    /// A frame that waits beside the server's own stream.
-    fn waiting(&mut self) -> Option<Bytes> {
-        self.legacy.as_mut()?.call.frames.try_recv().ok()
+    /// The frames that wait beside the server's own stream.
+    fn waiting(&mut self) -> Vec<Bytes> {
+        let Some(legacy) = &mut self.legacy else {
+            return Vec::new();
+        };
+        let frames = &mut legacy.call.frames;
+        let waiting = frames.len();
+        std::iter::from_fn(|| frames.try_recv().ok())
+            .take(waiting)
+            .collect()
     }
 
     /// Turns the server's answer into the client's.

@@ -19,9 +19,6 @@ use crate::upstream::{Link, Route, ServerName};
 /// How long a client waits until the server knows of its subscription.
 const SUBSCRIBE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Bytes of a URI that can be subscribed to.
-const MAX_URI: usize = 8 * 1024;
-
 /// How long a server may take to hear of a cancellation.
 const CANCEL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -215,9 +212,7 @@ async fn shared(
     match Method::parse(request.method()) {
         Method::ResourcesSubscribe => {
             let mut kept = false;
-            if uri.len() <= MAX_URI
-                && let Some(subscription) = desk.board.subscribe(&route.server.name, &uri)
-            {
+            if let Some(subscription) = desk.board.subscribe(&route.server.name, &uri) {
                 // The client may change the resource as soon as it has its answer.
                 subscription.live(Era::Legacy, SUBSCRIBE_PATIENCE).await;
                 kept = session.keep_subscription(&uri, subscription);
