@@ -9,7 +9,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -50,6 +50,7 @@ async fn every_metric_they_name_is_there() {
         let exposed = exposed(std::str::from_utf8(&metrics.body).unwrap());
         let missing: Vec<_> = wanted.difference(&exposed).collect();
         if missing.is_empty() {
+            check_groups(std::str::from_utf8(&metrics.body).unwrap());
             break;
         }
         assert!(
@@ -69,24 +70,57 @@ fn exposed(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names in the queries of every dashboard and rule.
-fn used() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards");
-    let dashboard: Value =
-        serde_json::from_str(&std::fs::read_to_string(folder.join("weir-overview.json")).unwrap())
-            .unwrap();
-    let mut queries = Vec::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            queries.push(target["expr"].as_str().unwrap().to_owned());
+/// Panics if a panel groups by a label that its metrics do not have.
+fn check_groups(exposed: &str) {
+    let mut groups = 0;
+    for query in panel_queries() {
+        let labels: BTreeSet<&str> = exposed
+            .lines()
+            .filter(|line| {
+                let name = line.split(['{', ' ']).next().unwrap();
+                metrics(&query).any(|metric| metric == name)
+            })
+            .flat_map(|line| line.split(['{', ',']).skip(1))
+            .filter_map(|label| Some(label.split_once('=')?.0))
+            .collect();
+        for group in query.split("by (").skip(1) {
+            for label in group.split(')').next().unwrap().split(", ") {
+                assert!(labels.contains(label), "{label} of {query}: {labels:?}");
+                groups += 1;
+            }
         }
     }
-    queries.push(std::fs::read_to_string(folder.join("weir-rules.yml")).unwrap());
-    let words = queries.iter().flat_map(|query| {
-        query.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-    });
-    words
-        .filter(|word| word.starts_with("weir_"))
+    assert!(groups >= 8, "{groups}");
+}
+
+/// The names in the queries of every dashboard and rule.
+fn used() -> BTreeSet<String> {
+    let mut queries = panel_queries();
+    queries.push(std::fs::read_to_string(folder().join("weir-rules.yml")).unwrap());
+    queries
+        .iter()
+        .flat_map(|query| metrics(query))
         .map(str::to_owned)
         .collect()
+}
+
+fn panel_queries() -> Vec<String> {
+    let text = std::fs::read_to_string(folder().join("weir-overview.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    panels
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten())
+        .map(|target| target["expr"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboards")
+}
+
+/// The metrics that a query names.
+fn metrics(query: &str) -> impl Iterator<Item = &str> {
+    query
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("weir_"))
 }
