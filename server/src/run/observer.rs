@@ -26,17 +26,21 @@ impl Observer for Watchman {
         let (event_type, detail) = match kind {
             EventKind::RestartScheduled { delay } => {
                 let group = supervisor.split('/').nth(1).unwrap_or("root");
-                self.metrics.restarts.with_label_values(&[group]).inc();
+                self.metrics
+                    .supervision
+                    .restarts
+                    .with_label_values(&[group])
+                    .inc();
                 warn!(%supervisor, %child, generation, ?delay, "child is being restarted");
                 ("supervisor.restart", format!("again in {delay:?}"))
             }
             EventKind::Quarantined { trial } => {
-                self.metrics.quarantined.inc();
+                self.metrics.supervision.quarantined.inc();
                 error!(%supervisor, %child, ?trial, "child was restarted too often and is quarantined");
                 ("supervisor.quarantine", format!("next trial in {trial:?}"))
             }
             EventKind::Recovered => {
-                self.metrics.quarantined.dec();
+                self.metrics.supervision.quarantined.dec();
                 info!(%supervisor, %child, "child has recovered");
                 ("supervisor.recovered", String::new())
             }

@@ -54,34 +54,21 @@ impl AdminState for State {
         let (calls, streams) = self.admission.taken();
         for (kind, taken) in [("request", calls), ("stream", streams)] {
             self.metrics
+                .admission
                 .in_flight
                 .with_label_values(&[kind])
                 .set(i64::try_from(taken).unwrap_or(i64::MAX));
         }
-        let counters = self.audit.counters();
-        for (state, count) in [
-            ("accepted", counters.accepted),
-            ("written", counters.written),
-            ("failed", counters.failed),
-            ("refused", counters.refused),
-        ] {
-            let counter = self.metrics.audit_events.with_label_values(&[state]);
-            counter.inc_by(count.saturating_sub(counter.get()));
-        }
-        for (result, count) in [("done", counters.rotated), ("failed", counters.unrotated)] {
-            let counter = self.metrics.audit_rotations.with_label_values(&[result]);
-            counter.inc_by(count.saturating_sub(counter.get()));
-        }
-        self.metrics
-            .audit_queued
-            .set(i64::try_from(counters.queued).unwrap_or(i64::MAX));
+        self.metrics.audit.show(&self.audit.counters());
         self.metrics
             .sessions
+            .open
             .set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
         for server in &self.board.federation().servers {
             let up = i64::from(server.state == UpstreamState::Ready);
             self.metrics
-                .upstream_up
+                .upstreams
+                .up
                 .with_label_values(&[server.name.as_str()])
                 .set(up);
         }

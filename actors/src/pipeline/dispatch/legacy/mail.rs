@@ -55,7 +55,7 @@ impl SessionSink for Mail {
         if delivered {
             return;
         }
-        self.metrics.unattributed.inc();
+        self.metrics.sessions.unattributed.inc();
         if message.kind() == Kind::Request {
             if let (Some(session), Some(id)) = (&session, message.id()) {
                 session.withdraw_ask(server, id);

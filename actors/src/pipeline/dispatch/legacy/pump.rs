@@ -167,7 +167,7 @@ impl Pump {
             Kind::Result | Kind::Error => return,
         };
         if !session.push(frame) {
-            desk.metrics.dropped_frames.inc();
+            desk.metrics.sessions.dropped_frames.inc();
         }
     }
 }
