@@ -1,7 +1,8 @@
 //! Everything in weir that has a mailbox, and what keeps it alive.
 //!
 //! Read in this order: [`supervisor`] keeps actors alive, [`mailbox`] reaches them, [`pipeline`] is the road of a
-//! request, [`builtin`] are the parts that need no plugin, [`upstream`] are the MCP servers behind the gateway.
+//! request, [`settings`] what it is judged by, [`builtin`] are the parts that need no plugin, [`upstream`] are the MCP
+//! servers behind the gateway.
 
 pub mod builtin;
 pub mod mailbox;
@@ -9,6 +10,7 @@ pub mod pipeline;
 pub mod plugin;
 pub mod seal;
 pub mod session;
+pub mod settings;
 pub mod supervisor;
 pub mod tree;
 pub mod upstream;

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::builtin::audit_lines::{AuditLog, AuditWriter};
-use crate::builtin::static_credentials::StaticCredentials;
 use crate::session::{Farewell, Sessions, farewell};
 use crate::supervisor::{
     ChildSpec, GroupConfig, Intensity, Runtime, SpecError, Strategy, SupervisionConfig,
     SupervisorHandle, SupervisorSpec,
 };
+use crate::upstream::UpstreamBoard;
 use crate::upstream::http::HttpClientConfig;
 
 /// What the children are made of.
@@ -39,8 +39,8 @@ pub struct TreeParts {
     pub sessions: Sessions,
     /// Sessions at servers that are to be ended.
     pub farewells: mpsc::Receiver<Farewell>,
-    /// What weir proves itself with at servers.
-    pub credentials: Arc<StaticCredentials>,
+    /// The servers, and what weir proves itself with at them.
+    pub board: UpstreamBoard,
     /// How servers are reached.
     pub http: HttpClientConfig,
     /// The listeners, in the order in which they are opened.
@@ -139,7 +139,7 @@ impl Seed {
             .child(farewell::task(
                 parts.sessions,
                 parts.farewells,
-                parts.credentials,
+                parts.board,
                 parts.http,
             ))
             .child(ChildSpec::supervisor(pipelines))

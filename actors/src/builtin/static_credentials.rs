@@ -15,6 +15,7 @@ use weir_plugin_protocol::Secret;
 
 use super::misconfigured::Misconfigured;
 use super::outside::Outside;
+use crate::upstream::http::HttpTarget;
 
 /// The largest secret file, in bytes.
 const MAX_FILE_BYTES: usize = 64 * 1024;
@@ -88,6 +89,8 @@ pub struct ServerCredentials {
     pub headers: HeaderMap,
     /// Environment variables, in the order of their names.
     pub env: Vec<(String, Secret)>,
+    /// Where the server is that they are for, once that is settled.
+    pub target: Option<HttpTarget>,
 }
 
 /// Resolves the headers of `server` and marks them as sensitive. Refuses names and values that HTTP does not allow,
@@ -214,22 +217,25 @@ impl StaticCredentials {
             let credentials = ServerCredentials {
                 headers: resolve_headers(name, &server.headers, outside)?,
                 env: resolve_env(name, &server.env, outside)?,
+                target: None,
             };
             servers.insert(name.clone(), Arc::new(credentials));
         }
         Ok(Self { servers })
     }
 
-    /// The headers of servers, each as it is sent: what the pipeline works with.
-    pub fn of_headers(servers: impl IntoIterator<Item = (String, HeaderMap)>) -> Self {
-        let servers = servers.into_iter().map(|(name, headers)| {
-            (
-                name,
-                Arc::new(ServerCredentials {
-                    headers,
-                    env: Vec::new(),
-                }),
-            )
+    /// The headers of servers, each as it is sent, and where: what the pipeline works with.
+    pub fn of_headers(
+        servers: impl IntoIterator<Item = (String, HeaderMap, Option<HttpTarget>)>,
+    ) -> Self {
+        let servers = servers.into_iter().map(|(name, headers, target)| {
+            let env = Vec::new();
+            let credentials = ServerCredentials {
+                headers,
+                env,
+                target,
+            };
+            (name, Arc::new(credentials))
         });
         Self {
             servers: servers.collect(),
@@ -239,6 +245,13 @@ impl StaticCredentials {
     /// What `server` gets, if anything.
     pub fn get(&self, server: &str) -> Option<&Arc<ServerCredentials>> {
         self.servers.get(server)
+    }
+
+    /// What `server` gets, provided that it is at this place: the credentials of a server that was moved do not follow
+    /// to where it was.
+    pub fn at(&self, server: &str, target: &HttpTarget) -> Option<&Arc<ServerCredentials>> {
+        self.get(server)
+            .filter(|credentials| credentials.target.as_ref() == Some(target))
     }
 
     /// The names of the servers that get something, for checking them against those that exist.

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use weir_plugin_protocol::role::{AuthError, AuthProvider, PolicyEvaluator};
 
 use super::audit::AuditActor;
 use super::auth::{AuthActor, AuthLane, Received};
@@ -14,8 +13,7 @@ use super::credential::CredentialActor;
 use super::dispatch::{Desk, DispatchActor, TaskOwners};
 use super::policy::{PolicyActor, PolicyLane};
 use super::telemetry::{Answered, TelemetryActor};
-use super::{ClientRequest, Drill, Exchange, LimitsConfig, Metrics, Refusal, Stage};
-use crate::builtin::static_credentials::StaticCredentials;
+use super::{ClientRequest, Drill, Exchange, Metrics, Refusal, Stage};
 use crate::mailbox::Mailbox;
 use crate::seal::Sealer;
 use crate::session::Sessions;
@@ -43,15 +41,7 @@ const STAGE_INTENSITY: Intensity = Intensity {
 /// What the pipelines of all workers share.
 #[derive(Clone)]
 pub struct PipelineParts {
-    /// Who validates credentials.
-    pub auth: Arc<dyn AuthProvider>,
-    /// Writes the value of `WWW-Authenticate`.
-    pub challenge: Arc<dyn Fn(&AuthError) -> String + Send + Sync>,
-    /// Who decides.
-    pub policy: Arc<dyn PolicyEvaluator>,
-    /// What weir proves itself with at servers.
-    pub credentials: Arc<StaticCredentials>,
-    /// The servers.
+    /// The servers, and the settings that belong to them.
     pub board: UpstreamBoard,
     /// Legacy sessions.
     pub sessions: Sessions,
@@ -61,8 +51,6 @@ pub struct PipelineParts {
     pub sealer: Arc<Sealer>,
     /// How each worker connects to HTTP servers.
     pub http: HttpClientConfig,
-    /// The bounds.
-    pub limits: Arc<LimitsConfig>,
     /// The counts.
     pub metrics: Arc<Metrics>,
     /// Turns true when the gateway stops.
@@ -134,9 +122,9 @@ impl Pipeline {
             .child(child(ChildSpec::actor(&self.audit, |_| AuditActor)))
             .child(child(self.telemetry_stage()))
             .child(child(self.dispatch_stage(parts.clone())))
-            .child(child(self.credential_stage(parts.clone())))
-            .child(child(self.policy_stage(parts.clone())))
-            .child(child(self.auth_stage(parts.clone())))
+            .child(child(self.credential_stage()))
+            .child(child(self.policy_stage()))
+            .child(child(self.auth_stage()))
             .configured(config)
     }
 
@@ -171,7 +159,6 @@ impl Pipeline {
                 sessions: parts.sessions.clone(),
                 tasks: parts.tasks.clone(),
                 sealer: parts.sealer.clone(),
-                limits: parts.limits.clone(),
                 metrics: parts.metrics.clone(),
                 draining: parts.draining.clone(),
                 telemetry: telemetry.clone(),
@@ -180,27 +167,23 @@ impl Pipeline {
         })
     }
 
-    fn credential_stage(&self, parts: PipelineParts) -> ChildSpec {
+    fn credential_stage(&self) -> ChildSpec {
         let dispatch = Mailbox::new(self.dispatch.clone());
         ChildSpec::actor(&self.credential, move |_| {
-            CredentialActor::new(parts.credentials.clone(), dispatch.clone())
+            CredentialActor::new(dispatch.clone())
         })
     }
 
-    fn policy_stage(&self, parts: PipelineParts) -> ChildSpec {
+    fn policy_stage(&self) -> ChildSpec {
         let lane = Arc::new(PolicyLane {
-            evaluator: parts.policy,
-            board: parts.board,
             credential: Mailbox::new(self.credential.clone()),
             telemetry: Mailbox::new(self.telemetry.clone()),
         });
         ChildSpec::actor(&self.policy, move |_| PolicyActor::new(lane.clone()))
     }
 
-    fn auth_stage(&self, parts: PipelineParts) -> ChildSpec {
+    fn auth_stage(&self) -> ChildSpec {
         let lane = Arc::new(AuthLane {
-            provider: parts.auth,
-            challenge: parts.challenge,
             policy: Mailbox::new(self.policy.clone()),
             telemetry: Mailbox::new(self.telemetry.clone()),
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message};
 use weir_plugin_protocol::UserPrincipal;
-use weir_plugin_protocol::role::{Answer, AuthError, AuthProvider};
+use weir_plugin_protocol::role::{Answer, AuthError};
 
 use super::policy::{Authenticated, PolicyActor};
 use super::telemetry::{Answered, TelemetryActor};
@@ -24,10 +24,6 @@ pub struct AuthActor {
 
 /// What a verdict needs in order to travel on, also when it comes later.
 pub struct AuthLane {
-    /// Who validates.
-    pub provider: Arc<dyn AuthProvider>,
-    /// Writes the value of `WWW-Authenticate` for a missing or an invalid token.
-    pub challenge: Arc<dyn Fn(&AuthError) -> String + Send + Sync>,
     /// The next stage.
     pub policy: Mailbox<PolicyActor>,
     /// Where refusals go.
@@ -56,11 +52,8 @@ impl Handler<Received> for AuthActor {
 
     fn handle(&mut self, Received(exchange): Received, _context: &mut Self::Context) {
         exchange.metrics().passed(Stage::Auth);
-        match self
-            .lane
-            .provider
-            .validate_credential(exchange.arrival().credentials.as_ref())
-        {
+        let provider = &exchange.settings().auth;
+        match provider.validate_credential(exchange.arrival().credentials.as_ref()) {
             Answer::Now(verdict) => self.lane.decide(exchange, verdict),
             Answer::Later(verdict) => {
                 let lane = self.lane.clone();
@@ -98,12 +91,12 @@ impl AuthLane {
                 }
             }
             Err(error @ AuthError::InsufficientScope(_)) => Refusal::InsufficientScope {
-                challenge: (self.challenge)(&error),
+                challenge: exchange.settings().challenge(&error),
                 reason: error.to_string(),
             },
             Err(AuthError::Unavailable(reason)) => Refusal::AuthUnavailable(reason),
             Err(error) => Refusal::Unauthenticated {
-                challenge: (self.challenge)(&error),
+                challenge: exchange.settings().challenge(&error),
                 reason: error.to_string(),
             },
         };

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Message};
 use weir_plugin_protocol::UserPrincipal;
-use weir_plugin_protocol::role::PolicyEvaluator;
 
 use super::dispatch::{DispatchActor, Grant, Sealed};
 use super::target::Target;
 use super::{Exchange, Stage};
-use crate::builtin::static_credentials::StaticCredentials;
 use crate::mailbox::Mailbox;
 
 /// Received by the [`CredentialActor`]. Proves that the policy allowed this method, server and name.
@@ -19,30 +17,22 @@ pub struct Permitted {
     exchange: Exchange,
     principal: Arc<UserPrincipal>,
     target: Target,
-    policy: Arc<dyn PolicyEvaluator>,
 }
 
 /// Replaces the client's credentials by those of the upstream. Nothing of what the client sent to prove itself goes
 /// further than this stage. Loses nothing on restart.
 pub struct CredentialActor {
-    credentials: Arc<StaticCredentials>,
     dispatch: Mailbox<DispatchActor>,
 }
 
 // === impl Permitted ===
 
 impl Permitted {
-    pub(super) fn new(
-        exchange: Exchange,
-        principal: Arc<UserPrincipal>,
-        target: Target,
-        policy: Arc<dyn PolicyEvaluator>,
-    ) -> Self {
+    pub(super) fn new(exchange: Exchange, principal: Arc<UserPrincipal>, target: Target) -> Self {
         Self {
             exchange,
             principal,
             target,
-            policy,
         }
     }
 }
@@ -51,11 +41,8 @@ impl Permitted {
 
 impl CredentialActor {
     /// A stage with nothing in hand.
-    pub fn new(credentials: Arc<StaticCredentials>, dispatch: Mailbox<DispatchActor>) -> Self {
-        Self {
-            credentials,
-            dispatch,
-        }
+    pub fn new(dispatch: Mailbox<DispatchActor>) -> Self {
+        Self { dispatch }
     }
 }
 
@@ -75,14 +62,13 @@ impl Handler<Permitted> for CredentialActor {
             mut exchange,
             principal,
             target,
-            policy,
         } = permitted;
         exchange.metrics().passed(Stage::Credential);
         exchange.strip_credentials();
+        let settings = exchange.settings().clone();
         let grant = Grant {
             principal,
-            policy,
-            credentials: self.credentials.clone(),
+            settings,
         };
         super::forward(&self.dispatch, Sealed::new(exchange, target, grant));
     }

@@ -16,7 +16,8 @@ use super::metrics::Metrics;
 use super::reply::{ClientGone, Reply, Response, event};
 use super::{Outcome, Refusal, record};
 use crate::builtin::audit_lines::AuditSlot;
-use crate::upstream::{Endpoint, ServerName};
+use crate::settings::Settings;
+use crate::upstream::{Endpoint, Federation, ServerName};
 
 /// How long a client may leave its stream unread before it is taken for gone.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +41,8 @@ struct Inner {
 /// What the client sent; fixed at the door.
 #[derive(Debug)]
 pub struct Arrival {
+    /// The servers and the settings when it was let in: every stage goes by these, whatever is published meanwhile.
+    pub snapshot: Arc<Federation>,
     /// When the request had been read, for durations.
     pub at: Instant,
     /// The same moment on the wall clock, for the audit record.
@@ -136,6 +139,18 @@ impl Exchange {
 
     pub(crate) fn facts_mut(&mut self) -> &mut Facts {
         &mut self.0.facts
+    }
+
+    /// What this request is judged by.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.0.arrival.snapshot.settings
+    }
+
+    /// Lets go of the servers in the snapshot, which are kept running while somebody holds them: for streams that stay
+    /// open, and look at the board again for everything that they tell.
+    pub(super) fn release_servers(&mut self) {
+        let settings_only = self.0.arrival.snapshot.without_servers();
+        self.0.arrival.snapshot = Arc::new(settings_only);
     }
 
     /// Forgets what the client presented: nothing behind the credential stage can see or pass it on.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message};
 use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::jsonrpc::Field;
-use weir_plugin_protocol::role::{Access, Answer, PolicyError, PolicyEvaluator};
+use weir_plugin_protocol::role::{Access, Answer, PolicyError};
 
 use super::credential::{CredentialActor, Permitted};
 use super::target::{Target, resolve};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Refusal, Stage};
 use crate::mailbox::Mailbox;
-use crate::upstream::{Endpoint, UpstreamBoard};
+use crate::upstream::Endpoint;
 
 /// Received by the [`PolicyActor`]. Proves that a principal was validated.
 #[derive(Message)]
@@ -29,10 +29,6 @@ pub struct PolicyActor {
 
 /// What a decision needs in order to travel on, also when it comes later.
 pub struct PolicyLane {
-    /// Who decides.
-    pub evaluator: Arc<dyn PolicyEvaluator>,
-    /// The servers, for finding the one that a name belongs to.
-    pub board: UpstreamBoard,
     /// The next stage.
     pub credential: Mailbox<CredentialActor>,
     /// Where refusals go.
@@ -79,14 +75,14 @@ impl Handler<Authenticated> for PolicyActor {
         _context: &mut Self::Context,
     ) {
         exchange.metrics().passed(Stage::Policy);
-        let target = match resolve(exchange.arrival(), &self.lane.board.load()) {
+        let target = match resolve(exchange.arrival()) {
             Ok(target) => target,
             Err(refusal) => {
                 let outcome = exchange.refusal(refusal);
                 return super::forward(&self.lane.telemetry, Answered::new(exchange, outcome));
             }
         };
-        let verdict = self.lane.ask(&exchange, &principal, &target);
+        let verdict = ask(&exchange, &principal, &target);
         if let Target::Server { route, .. } = &target {
             let facts = exchange.facts_mut();
             facts.server = Some(route.server.name.clone());
@@ -112,33 +108,6 @@ impl Handler<Authenticated> for PolicyActor {
 // === impl PolicyLane ===
 
 impl PolicyLane {
-    fn ask(
-        &self,
-        exchange: &Exchange,
-        principal: &UserPrincipal,
-        target: &Target,
-    ) -> Answer<Result<(), PolicyError>> {
-        let arrival = exchange.arrival();
-        let server = match (target, &arrival.endpoint) {
-            (Target::Server { route, .. }, _) => Some(route.server.name.as_str()),
-            (Target::Gateway, Endpoint::One(name)) => Some(name.as_str()),
-            (Target::Gateway, Endpoint::All) => None,
-        };
-        let message = match &arrival.request {
-            ClientRequest::Modern(request) => Some(&request.message),
-            ClientRequest::Legacy(message) => Some(message),
-            _ => None,
-        };
-        let access = Access {
-            method: arrival.request.method_name(),
-            server,
-            kind: target.kind(),
-            name: target.own_name(),
-            arguments: message.and_then(|message| message.field(Field::Arguments)),
-        };
-        self.evaluator.check_access(principal, &access)
-    }
-
     fn decide(
         &self,
         exchange: Exchange,
@@ -150,7 +119,7 @@ impl PolicyLane {
             Ok(()) => {
                 return super::forward(
                     &self.credential,
-                    Permitted::new(exchange, principal, target, self.evaluator.clone()),
+                    Permitted::new(exchange, principal, target),
                 );
             }
             Err(PolicyError::Denied(reason)) => Refusal::Denied(reason),
@@ -159,4 +128,30 @@ impl PolicyLane {
         let outcome = exchange.refusal(refusal);
         super::forward(&self.telemetry, Answered::new(exchange, outcome));
     }
+}
+
+fn ask(
+    exchange: &Exchange,
+    principal: &UserPrincipal,
+    target: &Target,
+) -> Answer<Result<(), PolicyError>> {
+    let arrival = exchange.arrival();
+    let server = match (target, &arrival.endpoint) {
+        (Target::Server { route, .. }, _) => Some(route.server.name.as_str()),
+        (Target::Gateway, Endpoint::One(name)) => Some(name.as_str()),
+        (Target::Gateway, Endpoint::All) => None,
+    };
+    let message = match &arrival.request {
+        ClientRequest::Modern(request) => Some(&request.message),
+        ClientRequest::Legacy(message) => Some(message),
+        _ => None,
+    };
+    let access = Access {
+        method: arrival.request.method_name(),
+        server,
+        kind: target.kind(),
+        name: target.own_name(),
+        arguments: message.and_then(|message| message.field(Field::Arguments)),
+    };
+    exchange.settings().policy.check_access(principal, &access)
 }

@@ -7,7 +7,7 @@ use weir_plugin_protocol::mcp::{Era, Method};
 use weir_plugin_protocol::role::TargetKind;
 
 use super::{Arrival, ClientRequest, Refusal};
-use crate::upstream::{Endpoint, Federation, Route, RouteError};
+use crate::upstream::{Endpoint, Route, RouteError};
 
 /// Members that a completion reference may have.
 const MAX_REFERENCE_MEMBERS: usize = 16;
@@ -51,7 +51,8 @@ impl Target {
 }
 
 /// Finds what a request is for.
-pub(super) fn resolve(arrival: &Arrival, federation: &Federation) -> Result<Target, Refusal> {
+pub(super) fn resolve(arrival: &Arrival) -> Result<Target, Refusal> {
+    let federation = &arrival.snapshot;
     if let Endpoint::One(name) = &arrival.endpoint
         && federation.server(name).is_none()
     {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use super::{Sessions, UpstreamSession};
-use crate::builtin::static_credentials::StaticCredentials;
+use crate::builtin::static_credentials::{ServerCredentials, StaticCredentials};
 use crate::supervisor::ChildSpec;
-use crate::upstream::ServerName;
 use crate::upstream::http::{HttpClient, HttpClientConfig, HttpTarget};
+use crate::upstream::{ServerName, UpstreamBoard};
 
 /// How often sessions that have been idle too long are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -30,19 +30,21 @@ pub struct Farewell {
     pub target: Arc<HttpTarget>,
     /// The session.
     pub session: Arc<UpstreamSession>,
+    /// What weir proves itself with there, if that is not what the configuration says now.
+    pub credentials: Option<Arc<ServerCredentials>>,
 }
 
 /// The child that says farewell. Loses nothing on restart: what waits is in the queue.
 pub fn task(
     sessions: Sessions,
     farewells: mpsc::Receiver<Farewell>,
-    credentials: Arc<StaticCredentials>,
+    board: UpstreamBoard,
     http: HttpClientConfig,
 ) -> ChildSpec {
     let farewells = Arc::new(Mutex::new(farewells));
     ChildSpec::task("sessions", move |context| {
         let (sessions, farewells) = (sessions.clone(), farewells.clone());
-        let (credentials, http) = (credentials.clone(), http.clone());
+        let (board, http) = (board.clone(), http.clone());
         async move {
             let client = HttpClient::new(http);
             let mut farewells = farewells.lock().await;
@@ -52,9 +54,9 @@ pub fn task(
                 tokio::select! {
                     Some(farewell) = farewells.recv() => {
                         let Ok(place) = places.clone().acquire_owned().await else { continue };
-                        let (client, credentials) = (client.clone(), credentials.clone());
+                        let (client, settings) = (client.clone(), board.load().settings.clone());
                         actix_rt::spawn(async move {
-                            end(&client, &credentials, farewell).await;
+                            end(&client, &settings.credentials, farewell).await;
                             drop(place);
                         });
                     }
@@ -73,10 +75,12 @@ async fn end(client: &HttpClient, credentials: &StaticCredentials, farewell: Far
         server,
         target,
         session,
+        credentials: own,
     } = farewell;
     let Some(id) = &session.id else { return };
-    let mut headers = credentials
-        .get(server.as_str())
+    let mut headers = own
+        .as_ref()
+        .or_else(|| credentials.at(server.as_str(), &target))
         .map(|credentials| credentials.headers.clone())
         .unwrap_or_default();
     headers.insert("mcp-session-id", id.clone());

@@ -14,6 +14,7 @@ pub use asks::{Ask, AskRoute};
 pub use client::ClientHello;
 pub use farewell::Farewell;
 pub use table::Sessions;
+use upstream::UpstreamCell;
 pub use upstream::UpstreamSession;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use weir_plugin_protocol::mcp::Version;
 
+use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
 use crate::upstream::{Endpoint, ServerName, Subscription};
 
@@ -51,8 +53,8 @@ pub struct Session {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Our sessions at legacy HTTP servers, made when first needed.
-    upstream: HashMap<ServerName, Arc<tokio::sync::Mutex<Option<Arc<UpstreamSession>>>>>,
+    /// Our sessions at legacy HTTP servers, made when first needed; a server that is being moved has two places.
+    upstream: HashMap<ServerName, Vec<(Arc<HttpTarget>, UpstreamCell)>>,
     /// Requests of servers that the client has not answered yet, by the id it knows.
     asks: BTreeMap<u64, Ask>,
     next_ask: u64,

@@ -12,9 +12,11 @@ use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::mcp::Version;
 
 use super::{ClientHello, Farewell, Session};
+use crate::builtin::static_credentials::ServerCredentials;
 use crate::seal::Sealer;
-use crate::upstream::Endpoint;
+use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
+use crate::upstream::{Endpoint, ServerName};
 
 /// Sessions that are remembered at most. The least used is forgotten first; its id stays good.
 const MAX_SESSIONS: u64 = 100_000;
@@ -28,6 +30,7 @@ pub struct Sessions {
     live: Cache<u128, Arc<Session>>,
     ended: Cache<u128, ()>,
     sealer: Arc<Sealer>,
+    farewells: mpsc::Sender<Farewell>,
 }
 
 /// What a session id carries, besides being bound to principal and endpoint.
@@ -47,6 +50,7 @@ impl Sessions {
     /// An empty table. Sessions at upstream servers that are not needed any more are handed to `farewells`; when that
     /// queue is full the server is left to its own time-out.
     pub fn new(sealer: Arc<Sealer>, idle: Duration, farewells: mpsc::Sender<Farewell>) -> Self {
+        let later = farewells.clone();
         let live = Cache::builder()
             .max_capacity(MAX_SESSIONS)
             .time_to_idle(idle)
@@ -62,6 +66,7 @@ impl Sessions {
                         server,
                         target,
                         session: upstream,
+                        credentials: None,
                     });
                 }
             })
@@ -74,6 +79,26 @@ impl Sessions {
             live,
             ended,
             sealer,
+            farewells: later,
+        }
+    }
+
+    /// Ends the sessions at a place where a server is not any more. `credentials` are those that the server had there.
+    pub fn leave(
+        &self,
+        server: &ServerName,
+        target: &Arc<HttpTarget>,
+        credentials: Option<&Arc<ServerCredentials>>,
+    ) {
+        for (_, session) in &self.live {
+            if let Some(upstream) = session.leave(server, target) {
+                let _full = self.farewells.try_send(Farewell {
+                    server: server.clone(),
+                    target: target.clone(),
+                    session: upstream,
+                    credentials: credentials.cloned(),
+                });
+            }
         }
     }
 

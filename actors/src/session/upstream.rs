@@ -21,21 +21,21 @@ pub struct UpstreamSession {
     pub target: Arc<HttpTarget>,
 }
 
+/// Our session at one place, made when first needed.
+pub(super) type UpstreamCell = Arc<tokio::sync::Mutex<Option<Arc<UpstreamSession>>>>;
+
 // === impl Session ===
 
 impl Session {
-    /// The session at a server; `make` makes it if there is none. Concurrent callers wait for the same one.
+    /// The session at a server; `make` makes it if there is none. Concurrent callers wait for the same one. A server
+    /// that was moved to another place has a session at each until [`Session::leave`].
     pub async fn upstream<E>(
         &self,
         server: &ServerName,
+        target: &Arc<HttpTarget>,
         make: impl Future<Output = Result<UpstreamSession, E>>,
     ) -> Result<Arc<UpstreamSession>, E> {
-        let cell = self
-            .lock()
-            .upstream
-            .entry(server.clone())
-            .or_default()
-            .clone();
+        let cell = self.cell(server, target);
         let mut place = cell.lock().await;
         if let Some(session) = place.as_ref() {
             return Ok(session.clone());
@@ -47,9 +47,7 @@ impl Session {
 
     /// Forgets a session that the server does not know any more, unless somebody else has replaced it already.
     pub async fn lost_upstream(&self, server: &ServerName, lost: &Arc<UpstreamSession>) {
-        let Some(cell) = self.lock().upstream.get(server).cloned() else {
-            return;
-        };
+        let cell = self.cell(server, &lost.target);
         let mut place = cell.lock().await;
         if place
             .as_ref()
@@ -59,13 +57,46 @@ impl Session {
         }
     }
 
+    /// Forgets the session at a place where the server is not any more, and returns it, so that it can be ended.
+    pub fn leave(
+        &self,
+        server: &ServerName,
+        target: &Arc<HttpTarget>,
+    ) -> Option<Arc<UpstreamSession>> {
+        let cell = {
+            let mut state = self.lock();
+            let places = state.upstream.get_mut(server)?;
+            let index = places.iter().position(|(place, _)| place == target)?;
+            let (_, cell) = places.swap_remove(index);
+            if places.is_empty() {
+                state.upstream.remove(server);
+            }
+            cell
+        };
+        cell.try_lock().ok()?.take()
+    }
+
+    fn cell(&self, server: &ServerName, target: &Arc<HttpTarget>) -> UpstreamCell {
+        let mut state = self.lock();
+        let places = state.upstream.entry(server.clone()).or_default();
+        if let Some((_, cell)) = places.iter().find(|(place, _)| place == target) {
+            return cell.clone();
+        }
+        let cell = UpstreamCell::default();
+        places.push((target.clone(), cell.clone()));
+        cell
+    }
+
     /// The sessions that exist now.
     pub fn open_upstreams(&self) -> Vec<(ServerName, Arc<UpstreamSession>)> {
         let cells: Vec<_> = self
             .lock()
             .upstream
             .iter()
-            .map(|(server, cell)| (server.clone(), cell.clone()))
+            .flat_map(|(server, places)| {
+                let cells = places.iter().map(|(_, cell)| cell.clone());
+                cells.map(|cell| (server.clone(), cell))
+            })
             .collect();
         cells
             .into_iter()

@@ -9,13 +9,13 @@ use tokio::sync::Mutex;
 
 use super::board::UpstreamBoard;
 use super::config::{HttpConfig, ServerConfig};
+use super::desk::Desk;
 use super::home::Home;
 use super::http::{HttpClient, HttpClientConfig, HttpTarget, InvalidTarget};
 use super::http_server::HttpServer;
 use super::http_wire::Door;
 use super::session_sink::SessionSink;
 use super::stdio_server::StdioServer;
-use super::view::ServerName;
 use crate::supervisor::{ChildContext, SupervisorHandle};
 
 /// The owner of one server: it finds out which eras the server speaks, reads its lists, keeps them up to date and
@@ -26,7 +26,7 @@ use crate::supervisor::{ChildContext, SupervisorHandle};
 #[derive(Clone)]
 pub struct UpstreamActor {
     pub(super) board: UpstreamBoard,
-    pub(super) server: ServerName,
+    pub(super) desk: Arc<Desk>,
     pub(super) config: ServerConfig,
     pub(super) http: HttpClientConfig,
     pub(super) sink: Option<Arc<dyn SessionSink>>,
@@ -37,8 +37,6 @@ pub struct UpstreamActor {
 /// Why the actor cannot do its work.
 #[derive(Debug, Error)]
 pub(super) enum Unfit {
-    #[error("the server {0} is not on the board")]
-    NotOnBoard(ServerName),
     #[error("the server's url is unusable")]
     Url(#[from] InvalidTarget),
 }
@@ -48,9 +46,7 @@ pub(super) enum Unfit {
 impl UpstreamActor {
     /// Runs until it is asked to stop, then ends the session with the server.
     pub(super) async fn run(self, context: ChildContext) -> Result<(), Unfit> {
-        let home = Home::new(&self.board, &self.server)
-            .ok_or_else(|| Unfit::NotOnBoard(self.server.clone()))?;
-        let home = Rc::new(home);
+        let home = Rc::new(Home::new(&self.board, &self.desk));
         match self.config {
             ServerConfig::Http(config) => {
                 let (door, protocol) = (door(&config, self.http)?, config.protocol);

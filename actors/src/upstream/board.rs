@@ -10,12 +10,16 @@ use weir_plugin_protocol::mcp::Era;
 
 use super::catalog::ListKind;
 use super::desk::{Desk, Subscription, lock};
-use super::view::{Federation, LinkView, ServerName, ServerView, UpstreamEvent, UpstreamState};
+use super::view::{
+    ChangedList, Federation, LinkView, ServerName, ServerView, UpstreamEvent, UpstreamState,
+};
+use crate::settings::Settings;
 
 /// The published state of all upstreams. Cheap to clone; all clones are the same board.
 ///
 /// Requests only [`load`](Self::load) the snapshot. What they ask for beyond it is a wish left at the server's desk,
-/// which its actor fulfils; wishes survive the actor's restarts.
+/// which its actor fulfils; wishes survive the actor's restarts. Which servers there are, and the settings that
+/// requests are judged by, change with [`Succession::install`](super::Succession::install): both in one store.
 #[derive(Clone, Debug)]
 pub struct UpstreamBoard(Arc<Board>);
 
@@ -25,9 +29,10 @@ struct Board {
     events: broadcast::Sender<UpstreamEvent>,
     /// Counts publications, for those who wait for a state.
     published: watch::Sender<u64>,
-    /// One writer at a time reads, changes and swaps.
-    writer: Mutex<()>,
-    desks: Vec<Arc<Desk>>,
+    /// The serial of the settings, for those who act when they change.
+    configured: watch::Sender<u64>,
+    /// One writer at a time reads, changes and swaps. Inside: instances that are started but do not serve yet.
+    writer: Mutex<Vec<Arc<ServerView>>>,
 }
 
 /// How long anybody waits for a refresh. It goes on without them.
@@ -50,16 +55,12 @@ impl UpstreamBoard {
 
     /// A board that shows this federation: for tests, and for servers that never change.
     pub fn showing(federation: Federation) -> Self {
-        let desks = federation
-            .servers
-            .iter()
-            .map(|server| Arc::new(Desk::new(server.name.clone())));
         Self(Arc::new(Board {
-            desks: desks.collect(),
-            federation: ArcSwap::from_pointee(federation),
             events: broadcast::Sender::new(EVENTS),
             published: watch::Sender::new(0),
-            writer: Mutex::new(()),
+            configured: watch::Sender::new(federation.settings.serial),
+            federation: ArcSwap::from_pointee(federation),
+            writer: Mutex::default(),
         }))
     }
 
@@ -94,7 +95,7 @@ impl UpstreamBoard {
     /// told of the first subscription to a URI and of the end of the last. `None`: there is no such server, the URI is
     /// longer than 8 KiB, or the URIs watched at the server would be longer than 1 MiB together.
     pub fn subscribe(&self, server: &ServerName, uri: &str) -> Option<Subscription> {
-        let desk = self.desk(server)?.clone();
+        let desk = self.desk(server)?;
         desk.subscribe(uri).then(|| Subscription {
             desk,
             uri: uri.to_owned(),
@@ -126,21 +127,33 @@ impl UpstreamBoard {
 
     /// Changes what is known of one server, publishes it, then tells what is different.
     pub fn update(&self, server: &ServerName, change: impl FnOnce(&mut ServerView)) {
+        if let Some(desk) = self.desk(server) {
+            self.publish(&desk, change);
+        }
+    }
+
+    /// Changes what is known of one instance of a server. Requests see it if the instance serves; one that has been
+    /// replaced has nothing to say any more.
+    pub(super) fn publish(&self, desk: &Arc<Desk>, change: impl FnOnce(&mut ServerView)) {
         let events = {
-            let _writer = lock(&self.0.writer);
+            let mut waiting = lock(&self.0.writer);
             let before = self.federation();
-            let Some(old) = before.server(server) else {
-                return;
+            let found = waiting.iter_mut().find(|view| view.is_at(desk));
+            let events = match (found, seated(&before, desk)) {
+                (Some(view), _) => {
+                    *view = Arc::new(changed(view, change));
+                    Vec::new()
+                }
+                (None, Some(old)) => {
+                    let new = changed(old, change);
+                    let events = differences(old, &new);
+                    let after = before.with(new);
+                    warn_of_hidden(&before, &after);
+                    self.0.federation.store(Arc::new(after));
+                    events
+                }
+                (None, None) => return,
             };
-            let mut new = ServerView::clone(old);
-            change(&mut new);
-            if new.state != old.state {
-                tracing::info!(server = %server, state = ?new.state, "upstream changed state");
-            }
-            let events = differences(old, &new);
-            let after = before.with(new);
-            warn_of_hidden(&before, &after);
-            self.0.federation.store(Arc::new(after));
             events
         };
         self.0.published.send_modify(|count| *count += 1);
@@ -149,15 +162,175 @@ impl UpstreamBoard {
         }
     }
 
+    /// What is known of one instance of a server, whether it serves already or not.
+    pub(super) fn view(&self, desk: &Arc<Desk>) -> Option<Arc<ServerView>> {
+        let waiting = lock(&self.0.writer);
+        let found = waiting.iter().find(|view| view.is_at(desk)).cloned();
+        found.or_else(|| seated(&self.load(), desk).cloned())
+    }
+
+    /// Whether this is the instance of its server that serves.
+    pub(super) fn is_seated(&self, desk: &Arc<Desk>) -> bool {
+        seated(&self.load(), desk).is_some()
+    }
+
     /// Tells everybody who listens.
     pub fn announce(&self, event: UpstreamEvent) {
         // An error only means that nobody listens.
         let _ = self.0.events.send(event);
     }
 
-    pub(super) fn desk(&self, server: &ServerName) -> Option<&Arc<Desk>> {
-        self.0.desks.iter().find(|desk| desk.name == *server)
+    /// The desk of the instance that serves.
+    pub(super) fn desk(&self, server: &ServerName) -> Option<Arc<Desk>> {
+        let federation = self.load();
+        let server = federation.server(server)?;
+        Some(server.seat.desk.clone())
     }
+
+    /// The serial of the settings now and whenever it changes.
+    pub fn configured(&self) -> watch::Receiver<u64> {
+        self.0.configured.subscribe()
+    }
+
+    /// Puts other settings beside the servers that there are. Use [`Succession::install`](super::Succession::install)
+    /// where servers change as well.
+    pub fn configure(&self, settings: Arc<Settings>) {
+        let federation = self.federation();
+        let servers = federation.servers.iter();
+        let places: Vec<_> = servers.map(|server| server.seat.desk.clone()).collect();
+        let _nobody = self.seat(settings, &places);
+    }
+
+    /// Takes in an instance that is to serve later.
+    pub(super) fn expect(&self, desk: Arc<Desk>) {
+        lock(&self.0.writer).push(Arc::new(ServerView::new(desk)));
+    }
+
+    /// Takes out an instance that was to serve later.
+    pub(super) fn dismiss(&self, desk: &Arc<Desk>) {
+        lock(&self.0.writer).retain(|view| !view.is_at(desk));
+    }
+
+    /// Waits until every one of these instances is ready or has failed for the first time. False: the time was up.
+    pub(super) async fn decided(&self, desks: &[Arc<Desk>], timeout: Duration) -> bool {
+        let mut published = self.0.published.subscribe();
+        let starting = |desk| {
+            let view = self.view(desk);
+            view.is_some_and(|view| view.state == UpstreamState::Starting)
+        };
+        let settle = async {
+            while desks.iter().any(starting) {
+                if published.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(timeout, settle).await.is_ok()
+    }
+
+    /// Puts other servers and other settings in the place of those that serve: one store, so that no request sees some
+    /// of the old and some of the new. `places` are the servers in their new order, each by the desk of its instance;
+    /// one that is unknown is left out. Returns the instances that do not serve any more.
+    pub(super) fn seat(
+        &self,
+        settings: Arc<Settings>,
+        places: &[Arc<Desk>],
+    ) -> Vec<Arc<ServerView>> {
+        let serial = settings.serial;
+        let (events, gone) = {
+            let mut waiting = lock(&self.0.writer);
+            let before = self.federation();
+            let views = places.iter().filter_map(|desk| {
+                let newcomer = waiting.iter().find(|view| view.is_at(desk));
+                newcomer.or_else(|| seated(&before, desk)).cloned()
+            });
+            let after = before.reseated(views.collect(), settings);
+            waiting.retain(|view| seated(&after, &view.seat.desk).is_none());
+            warn_of_hidden(&before, &after);
+            let events = reconfigured(&before, &after);
+            let gone = before.servers.iter();
+            let gone = gone.filter(|view| seated(&after, &view.seat.desk).is_none());
+            let gone = gone.cloned().collect();
+            self.0.federation.store(Arc::new(after));
+            (events, gone)
+        };
+        self.0.published.send_modify(|count| *count += 1);
+        self.0.configured.send_replace(serial);
+        for event in events {
+            self.announce(event);
+        }
+        gone
+    }
+}
+
+/// The view of an instance that serves.
+fn seated<'a>(federation: &'a Federation, desk: &Arc<Desk>) -> Option<&'a Arc<ServerView>> {
+    federation.servers.iter().find(|view| view.is_at(desk))
+}
+
+fn changed(old: &ServerView, change: impl FnOnce(&mut ServerView)) -> ServerView {
+    let mut new = old.clone();
+    change(&mut new);
+    new.seat = old.seat.clone();
+    if new.state != old.state {
+        tracing::info!(server = %new.name, child = %new.seat.desk.child, state = ?new.state, "upstream changed state");
+    }
+    new
+}
+
+/// What another configuration changes for clients. A server that comes or goes brings or takes its lists; another
+/// policy may show others; with one server more or less, those that stay may be called otherwise.
+fn reconfigured(before: &Federation, after: &Federation) -> Vec<UpstreamEvent> {
+    let renamed = (before.servers.len() > 1) != (after.servers.len() > 1);
+    let judged = !Arc::ptr_eq(&before.settings.policy, &after.settings.policy);
+    let mut lists: [Vec<ServerName>; 3] = Default::default();
+    let gone = before.servers.iter();
+    let gone = gone.filter(|view| after.server(&view.name).is_none());
+    for view in after.servers.iter().chain(gone) {
+        let nobody = || Arc::new(ServerView::starting(view.name.clone()));
+        let of = |federation: &Federation| federation.server(&view.name).cloned();
+        let (old, new) = (of(before), of(after));
+        let events = match (old, new) {
+            (Some(old), Some(new)) if renamed || judged => {
+                let mut events = differences(&old, &nobody());
+                events.extend(differences(&nobody(), &new));
+                events
+            }
+            (old, new) => differences(&old.unwrap_or_else(nobody), &new.unwrap_or_else(nobody)),
+        };
+        for event in events {
+            let (UpstreamEvent::ToolsChanged(server)
+            | UpstreamEvent::PromptsChanged(server)
+            | UpstreamEvent::ResourcesChanged(server)) = &event
+            else {
+                continue;
+            };
+            let kind = match event {
+                UpstreamEvent::ToolsChanged(_) => ChangedList::Tools,
+                UpstreamEvent::PromptsChanged(_) => ChangedList::Prompts,
+                _ => ChangedList::Resources,
+            };
+            if let Some(servers) = lists.get_mut(kind as usize)
+                && !servers.contains(server)
+            {
+                servers.push(server.clone());
+            }
+        }
+    }
+    let kinds = [
+        ChangedList::Tools,
+        ChangedList::Prompts,
+        ChangedList::Resources,
+    ];
+    kinds
+        .into_iter()
+        .zip(lists)
+        .filter(|(_, servers)| !servers.is_empty())
+        .map(|(list, servers)| UpstreamEvent::Reconfigured {
+            list,
+            servers: servers.into(),
+        })
+        .collect()
 }
 
 /// What is different for clients. A face that comes or goes brings or takes its lists.
@@ -202,6 +375,7 @@ fn warn_of_hidden(before: &Federation, after: &Federation) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::federation::Endpoint;
     use super::super::federation::tests::fake;
     use super::*;
 
@@ -257,6 +431,145 @@ mod tests {
             }
         });
         assert!(settled.await.unwrap());
+    }
+
+    /// Instances take their places and leave them in one step, and what is watched stays watched.
+    #[tokio::test]
+    async fn servers_are_replaced_in_one_step() {
+        let board = UpstreamBoard::new([name("a"), name("b")]);
+        put(&board, fake("a").tools(&["old"]).view());
+        put(&board, fake("b").tools(&["stays"]).view());
+        let watching = board.subscribe(&name("a"), "test://1").unwrap();
+        let request = board.federation();
+        let (before, kept) = (
+            board.desk(&name("a")).unwrap(),
+            board.desk(&name("b")).unwrap(),
+        );
+        let mut events = board.events();
+        let mut configured = board.configured();
+
+        let newcomer = Arc::new(before.successor("a~2".into()));
+        board.expect(newcomer.clone());
+        board.publish(&newcomer, |view| {
+            let found = fake("a").tools(&["new"]).view();
+            view.modern = found.modern;
+            view.state = UpstreamState::Ready;
+        });
+        assert!(
+            events.try_recv().is_err(),
+            "nobody hears of it before it serves"
+        );
+        assert!(
+            board
+                .load()
+                .list(&Endpoint::All, Era::Modern, ListKind::Tools, |_, _, _| true)
+                .items
+                .len()
+                == 2
+        );
+        assert!(board.decided(&[newcomer.clone()], Duration::ZERO).await);
+
+        let settings = Settings {
+            serial: 7,
+            ..Settings::default()
+        };
+        let gone = board.seat(Arc::new(settings), &[kept.clone(), newcomer.clone()]);
+        let now = board.federation();
+        assert_eq!(
+            (now.settings.serial, *configured.borrow_and_update()),
+            (7, 7)
+        );
+        assert_eq!(
+            now.servers
+                .iter()
+                .map(|server| server.name.as_str())
+                .collect::<Vec<_>>(),
+            ["b", "a"]
+        );
+        assert!(
+            now.route_tool(&Endpoint::All, Era::Modern, "a__new")
+                .is_ok()
+        );
+        assert!(
+            now.route_tool(&Endpoint::All, Era::Modern, "a__old")
+                .is_err()
+        );
+        assert!(
+            request
+                .route_tool(&Endpoint::All, Era::Modern, "a__old")
+                .is_ok()
+        );
+        assert_eq!(newcomer.wanted(), ["test://1"]);
+        assert!(
+            matches!(events.try_recv(), Ok(UpstreamEvent::Reconfigured { list: ChangedList::Tools, servers }) if servers.contains(&name("a")))
+        );
+
+        // The old instance is there until the last request that knows it has ended, and has nothing to say.
+        let mut vacancy = gone[0].seat.vacancy();
+        drop((gone, now));
+        board.publish(&before, |view| view.state = UpstreamState::Starting);
+        assert_eq!(
+            board.load().server(&name("a")).unwrap().state,
+            UpstreamState::Ready
+        );
+        assert!(!vacancy.is_vacant());
+        drop(request);
+        vacancy.vacant().await;
+        drop(watching);
+        assert!(newcomer.wanted().is_empty());
+    }
+
+    #[test]
+    fn a_server_that_goes_takes_its_tools_along_and_the_rest_is_called_by_its_own_names() {
+        let board = UpstreamBoard::new([name("a"), name("b")]);
+        put(&board, fake("a").tools(&["x"]).view());
+        put(
+            &board,
+            fake("b")
+                .tools(&["y"])
+                .items(ListKind::Resources, &["r://1"])
+                .view(),
+        );
+        let mut events = board.events();
+        let stays = board.desk(&name("b")).unwrap();
+        let gone = board.seat(Arc::default(), &[stays]);
+        assert_eq!(gone.len(), 1);
+        let now = board.federation();
+        assert!(now.route_tool(&Endpoint::All, Era::Modern, "y").is_ok());
+        assert!(now.route_tool(&Endpoint::All, Era::Modern, "a__x").is_err());
+        let Ok(UpstreamEvent::Reconfigured {
+            list: ChangedList::Tools,
+            servers,
+        }) = events.try_recv()
+        else {
+            panic!("the tools changed")
+        };
+        assert_eq!(servers.len(), 2);
+    }
+
+    #[test]
+    fn who_had_a_uri_first_keeps_it_wherever_it_stands() {
+        let board = UpstreamBoard::new([name("a")]);
+        put(
+            &board,
+            fake("a").items(ListKind::Resources, &["r://1"]).view(),
+        );
+        let (first, thief) = (
+            board.desk(&name("a")).unwrap(),
+            Arc::new(Desk::new(name("thief"), "thief~2".into())),
+        );
+        board.expect(thief.clone());
+        board.publish(&thief, |view| {
+            let found = fake("thief").items(ListKind::Resources, &["r://1"]).view();
+            view.modern = found.modern;
+            view.state = UpstreamState::Ready;
+        });
+        board.seat(Arc::default(), &[thief, first]);
+        let now = board.federation();
+        let route = now
+            .route_resource(&Endpoint::All, Era::Modern, "r://1")
+            .unwrap();
+        assert_eq!(route.server.name, name("a"));
     }
 
     #[tokio::test]

@@ -16,20 +16,29 @@ const MAX_URI: usize = 8 * 1024;
 /// Bytes of all URIs watched at one server: they go to it in one request.
 const MAX_WATCHED: usize = 1024 * 1024;
 
-/// What is wished of one server.
+/// What is wished of one instance of a server.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) name: ServerName,
-    /// How many subscriptions each URI has. Together the URIs are no longer than [`MAX_WATCHED`].
-    subscriptions: Mutex<BTreeMap<String, usize>>,
-    /// Counts changes of the set of subscribed URIs.
-    subscribed: watch::Sender<u64>,
+    /// The child of the group `upstreams` that keeps the instance.
+    pub(super) child: Arc<str>,
+    /// What is watched at the server, whichever instance it is.
+    watched: Arc<Watched>,
     /// The counts that the server knows of, in the modern era and in the legacy era.
     heard: [watch::Sender<u64>; 2],
     modern: Errand,
     legacy: Errand,
     /// Notifications that nobody took.
     unheard: AtomicU64,
+}
+
+/// The resources of a server that somebody wants to hear of.
+#[derive(Debug)]
+struct Watched {
+    /// How many subscriptions each URI has. Together the URIs are no longer than [`MAX_WATCHED`].
+    subscriptions: Mutex<BTreeMap<String, usize>>,
+    /// Counts changes of the set of subscribed URIs.
+    subscribed: watch::Sender<u64>,
 }
 
 /// Something that many wish for and that is done once for all of them.
@@ -53,11 +62,24 @@ pub struct Subscription {
 // === impl Desk ===
 
 impl Desk {
-    pub(super) fn new(name: ServerName) -> Self {
-        Self {
-            name,
+    pub(super) fn new(name: ServerName, child: Arc<str>) -> Self {
+        let watched = Arc::new(Watched {
             subscriptions: Mutex::default(),
             subscribed: watch::Sender::new(0),
+        });
+        Self::watching(name, child, watched)
+    }
+
+    /// The desk of another instance of the same server: what is watched stays watched.
+    pub(super) fn successor(&self, child: Arc<str>) -> Self {
+        Self::watching(self.name.clone(), child, self.watched.clone())
+    }
+
+    fn watching(name: ServerName, child: Arc<str>, watched: Arc<Watched>) -> Self {
+        Self {
+            name,
+            child,
+            watched,
             heard: [watch::Sender::new(0), watch::Sender::new(0)],
             modern: Errand::new(),
             legacy: Errand::new(),
@@ -74,12 +96,12 @@ impl Desk {
 
     /// The subscribed URIs, in order.
     pub(super) fn wanted(&self) -> Vec<String> {
-        lock(&self.subscriptions).keys().cloned().collect()
+        lock(&self.watched.subscriptions).keys().cloned().collect()
     }
 
     /// Whether any resource is watched.
     pub(super) fn watches(&self) -> bool {
-        !lock(&self.subscriptions).is_empty()
+        !lock(&self.watched.subscriptions).is_empty()
     }
 
     /// Counts a notification that nobody took.
@@ -94,7 +116,7 @@ impl Desk {
 
     /// Changes when the set of subscribed URIs does.
     pub(super) fn wanted_changes(&self) -> watch::Receiver<u64> {
-        self.subscribed.subscribe()
+        self.watched.subscribed.subscribe()
     }
 
     fn heard_in(&self, era: Era) -> &watch::Sender<u64> {
@@ -113,7 +135,7 @@ impl Desk {
 
     /// Waits until changes of everything that is subscribed now are heard of.
     pub(super) async fn heard(&self, era: Era) {
-        let count = *self.subscribed.borrow();
+        let count = *self.watched.subscribed.borrow();
         let mut heard = self.heard_in(era).subscribe();
         // The sender is in `self`, so this cannot fail.
         let _ = heard.wait_for(|heard| *heard >= count).await;
@@ -121,7 +143,7 @@ impl Desk {
 
     /// Counts one more subscription. False: the URI is too long, or too much is watched already.
     pub(super) fn subscribe(&self, uri: &str) -> bool {
-        let mut subscriptions = lock(&self.subscriptions);
+        let mut subscriptions = lock(&self.watched.subscriptions);
         if let Some(count) = subscriptions.get_mut(uri) {
             *count += 1;
             return true;
@@ -131,17 +153,17 @@ impl Desk {
             return false;
         }
         subscriptions.insert(uri.to_owned(), 1);
-        self.subscribed.send_modify(|count| *count += 1);
+        self.watched.subscribed.send_modify(|count| *count += 1);
         true
     }
 
     fn unsubscribe(&self, uri: &str) {
-        let mut subscriptions = lock(&self.subscriptions);
+        let mut subscriptions = lock(&self.watched.subscriptions);
         if let Some(count) = subscriptions.get_mut(uri) {
             *count -= 1;
             if *count == 0 {
                 subscriptions.remove(uri);
-                self.subscribed.send_modify(|count| *count += 1);
+                self.watched.subscribed.send_modify(|count| *count += 1);
             }
         }
     }

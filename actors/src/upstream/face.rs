@@ -38,10 +38,8 @@ const BREATH: Duration = Duration::from_millis(500);
 impl Face {
     pub(super) fn new(home: Rc<Home>, era: Era, wire: Wire, hello: Hello, link: Link) -> Self {
         // What could be read before is better than nothing, should it not be readable now.
-        let federation = home.board.load();
-        let known = federation
-            .server(&home.server)
-            .and_then(|server| server.face(era));
+        let view = home.view();
+        let known = view.as_ref().and_then(|server| server.face(era));
         let catalog = known.map(|known| known.catalog.clone()).unwrap_or_default();
         Self {
             era,
@@ -136,10 +134,8 @@ impl Face {
 
     /// An HTTP server with both faces is subscribed to once. A child process is one of two: each has its own resources.
     fn modern_subscribes(&self) -> bool {
-        let federation = self.home.board.load();
-        let modern = federation
-            .server(&self.home.server)
-            .and_then(|server| server.modern.as_ref());
+        let view = self.home.view();
+        let modern = view.as_ref().and_then(|server| server.modern.as_ref());
         self.home.is_up(Era::Modern)
             && modern.is_some_and(|face| face.hello.has_flag("resources", "subscribe"))
     }

@@ -8,9 +8,12 @@ use weir_plugin_protocol::mcp::{Era, Offered};
 use weir_plugin_protocol::role::TargetKind;
 
 use super::catalog::ListKind;
+use super::desk::Desk;
 use super::index::{Hidden, Index};
 use super::merge::Merged;
+use super::seat::Seat;
 use super::view::{Federation, LinkView, ServerName, ServerView, UpstreamState};
+use crate::settings::Settings;
 
 /// Where a client is connected to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +46,12 @@ impl Federation {
     /// Prepares a federation of `servers`, in this order.
     pub fn new(servers: Vec<Arc<ServerView>>) -> Self {
         let index = Arc::new(Index::new(&servers, &Index::default()));
-        Self { servers, index }
+        let settings = Arc::default();
+        Self {
+            servers,
+            settings,
+            index,
+        }
     }
 
     /// The federation with one server replaced. A server that is not in it changes nothing.
@@ -53,7 +61,35 @@ impl Federation {
             *known = Arc::new(server);
         }
         let index = Arc::new(Index::new(&servers, &self.index));
-        Self { servers, index }
+        let settings = self.settings.clone();
+        Self {
+            servers,
+            settings,
+            index,
+        }
+    }
+
+    /// Other servers under other settings. What a server of this federation offers first, it goes on offering if it
+    /// stays, wherever it stands now.
+    pub(super) fn reseated(&self, servers: Vec<Arc<ServerView>>, settings: Arc<Settings>) -> Self {
+        let names = |servers: &[Arc<ServerView>]| -> Vec<ServerName> {
+            servers.iter().map(|server| server.name.clone()).collect()
+        };
+        let before = self.index.moved(&names(&self.servers), &names(&servers));
+        let index = Arc::new(Index::new(&servers, &before));
+        Self {
+            servers,
+            settings,
+            index,
+        }
+    }
+
+    /// The settings without the servers: for streams, which hold what they hold for hours.
+    pub(crate) fn without_servers(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            ..Self::default()
+        }
     }
 
     /// A server by name.
@@ -216,11 +252,18 @@ impl ListAnswer {
 impl ServerView {
     /// A server that was never reached.
     pub fn starting(name: ServerName) -> Self {
+        let child = name.as_str().into();
+        Self::new(Arc::new(Desk::new(name, child)))
+    }
+
+    /// An instance of a server, not reached yet.
+    pub(super) fn new(desk: Arc<Desk>) -> Self {
         Self {
-            name,
+            name: desk.name.clone(),
             state: UpstreamState::Starting,
             modern: None,
             legacy: None,
+            seat: Arc::new(Seat::new(desk)),
         }
     }
 

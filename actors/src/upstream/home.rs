@@ -50,23 +50,28 @@ const MANY: u32 = 8;
 // === impl Home ===
 
 impl Home {
-    pub(super) fn new(board: &UpstreamBoard, server: &ServerName) -> Option<Self> {
-        let desk = board.desk(server)?.clone();
+    pub(super) fn new(board: &UpstreamBoard, desk: &Arc<Desk>) -> Self {
+        let desk = desk.clone();
         let home = |era| EraHome {
             status: RefCell::new(Status::Unknown),
             failures: Cell::new(0),
             inbox: Rc::new(Inbox::new(board.clone(), desk.clone(), era)),
         };
-        let (board, server) = (board.clone(), server.clone());
+        let (board, server) = (board.clone(), desk.name.clone());
         let (modern, legacy) = (home(Era::Modern), home(Era::Legacy));
-        Some(Self {
+        Self {
             board,
             server,
             desk,
             modern,
             legacy,
             returned: Notify::new(),
-        })
+        }
+    }
+
+    /// What is known of the server, by this instance of it.
+    pub(super) fn view(&self) -> Option<Arc<ServerView>> {
+        self.board.view(&self.desk)
     }
 
     pub(super) fn era(&self, era: Era) -> &EraHome {
@@ -120,7 +125,7 @@ impl Home {
 
     fn publish(&self, change: impl FnOnce(&mut ServerView)) {
         let state = self.state();
-        self.board.update(&self.server, |view| {
+        self.board.publish(&self.desk, |view| {
             change(view);
             // What was published before the actor's restart is not taken back while it starts.
             if state != UpstreamState::Starting || view.unknown() {
@@ -150,7 +155,7 @@ impl Home {
 /// However an actor ends: nobody keeps the server then.
 impl Drop for Home {
     fn drop(&mut self) {
-        self.board.update(&self.server, |view| {
+        self.board.publish(&self.desk, |view| {
             let reason = "nobody is connected to it".into();
             view.state = UpstreamState::Down { reason };
         });
@@ -164,7 +169,9 @@ mod tests {
 
     fn home() -> Home {
         let server = ServerName::new("a").unwrap();
-        Home::new(&UpstreamBoard::new([server.clone()]), &server).unwrap()
+        let board = UpstreamBoard::new([server.clone()]);
+        let desk = board.desk(&server).unwrap();
+        Home::new(&board, &desk)
     }
 
     fn state(home: &Home) -> UpstreamState {

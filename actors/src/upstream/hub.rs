@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::actor::UpstreamActor;
 use super::board::UpstreamBoard;
 use super::config::ServerConfig;
+use super::desk::Desk;
 use super::http::HttpClientConfig;
 use super::session_sink::SessionSink;
 use super::view::ServerName;
@@ -30,27 +31,51 @@ pub struct UpstreamsSetup {
 /// server whose actor fails too often is quarantined; the others do not notice.
 pub fn upstreams(setup: UpstreamsSetup) -> (Vec<ChildSpec>, UpstreamBoard) {
     let board = UpstreamBoard::new(setup.servers.iter().map(|(name, _)| name.clone()));
-    let mut children = Vec::new();
-    for (server, config) in setup.servers {
-        let supervision = of_one_server(&setup.supervision, &server);
-        let group = SupervisorSpec::new(server.as_str(), Strategy::OneForOne);
+    let hub = Hub {
+        board: board.clone(),
+        http: setup.http,
+        sink: setup.sink,
+        supervision: setup.supervision,
+    };
+    let children = setup.servers.into_iter().filter_map(|(server, config)| {
+        let desk = board.desk(&server)?;
+        Some(hub.child(desk, config))
+    });
+    (children.collect(), board)
+}
+
+/// Describes the children that keep servers.
+#[derive(Clone)]
+pub(super) struct Hub {
+    pub(super) board: UpstreamBoard,
+    pub(super) http: HttpClientConfig,
+    pub(super) sink: Option<Arc<dyn SessionSink>>,
+    pub(super) supervision: GroupConfig,
+}
+
+// === impl Hub ===
+
+impl Hub {
+    /// The child that keeps one instance of a server.
+    pub(super) fn child(&self, desk: Arc<Desk>, config: ServerConfig) -> ChildSpec {
+        let supervision = of_one_server(&self.supervision, &desk.name);
+        let group = SupervisorSpec::new(desk.child.clone(), Strategy::OneForOne);
         let actor = UpstreamActor {
-            board: board.clone(),
-            server,
+            board: self.board.clone(),
+            desk,
             config,
-            http: setup.http.clone(),
-            sink: setup.sink.clone(),
+            http: self.http.clone(),
+            sink: self.sink.clone(),
             group: group.handle(),
         };
         let actor = ChildSpec::task("actor", move |context| actor.clone().run(context))
             .quarantined(Intensity::DEFAULT);
         let group = ChildSpec::supervisor(group.child(actor).configured(&supervision));
-        children.push(match setup.supervision.is_coupled() {
+        match self.supervision.is_coupled() {
             true => group,
             false => group.quarantined(Intensity::DEFAULT),
-        });
+        }
     }
-    (children, board)
 }
 
 /// What an operator says of one server, said of everything that it is made of.

@@ -99,8 +99,9 @@ impl Inbox {
     }
 
     fn updated(&self, message: &Message) {
-        // The URI may be one below a watched one, so it is only asked whether anything is watched.
-        let watched = self.desk.watches();
+        // The URI may be one below a watched one, so it is only asked whether anything is watched. An instance that
+        // does not serve, not yet or not any more, has nothing to say to clients.
+        let watched = self.desk.watches() && self.board.is_seated(&self.desk);
         match (message.text(Field::Uri), message.slice(Field::Params)) {
             (Some(uri), Some(params)) if watched => {
                 let (server, uri) = (self.desk.name.clone(), uri.into_owned());

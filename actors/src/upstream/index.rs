@@ -76,6 +76,20 @@ impl Index {
         }
     }
 
+    /// What was prepared for `old` servers, as what comes before `new` ones: only the places of the servers differ.
+    pub(super) fn moved(&self, old: &[ServerName], new: &[ServerName]) -> Self {
+        let place = |server: usize| {
+            let name = old.get(server)?;
+            new.iter().position(|known| known == name)
+        };
+        // With one server more or less, the others may be called otherwise.
+        let same_names = (old.len() > 1) == (new.len() > 1);
+        Self {
+            modern: self.modern.moved(new.len(), same_names, &place),
+            legacy: self.legacy.moved(new.len(), same_names, &place),
+        }
+    }
+
     pub(super) fn era(&self, era: Era) -> &EraIndex {
         match era {
             Era::Modern => &self.modern,
@@ -113,6 +127,40 @@ impl EraIndex {
                 .iter()
                 .filter_map(|server| Some((&server.name, server.face(era)?.hello.as_ref()))),
         );
+        index
+    }
+
+    /// Owners of URIs and shelves at their new places; servers that are gone own nothing.
+    fn moved(
+        &self,
+        servers: usize,
+        same_names: bool,
+        place: &impl Fn(usize) -> Option<usize>,
+    ) -> Self {
+        let mut index = Self::default();
+        for kind in [ListKind::Resources, ListKind::Templates] {
+            let Some(names) = self.names.get(kind.position()) else {
+                continue;
+            };
+            for (uri, entry) in names {
+                let known = self.list(kind).get(*entry);
+                if let Some((entry, server)) =
+                    known.and_then(|entry| Some((entry, place(entry.server)?)))
+                {
+                    let raw = entry.raw.clone();
+                    let item = entry.item;
+                    index.put(kind, uri.clone(), Entry { server, item, raw });
+                }
+            }
+        }
+        index.shelves = vec![None; servers];
+        for (server, shelf) in self.shelves.iter().enumerate() {
+            if same_names
+                && let Some(shelf_at) = place(server).and_then(|place| index.shelves.get_mut(place))
+            {
+                shelf_at.clone_from(shelf);
+            }
+        }
         index
     }
 

@@ -28,9 +28,11 @@ pub mod hub;
 mod inbox;
 mod listen;
 mod pause;
+mod seat;
 mod session_sink;
 mod stdio_process;
 mod stdio_server;
+pub mod succession;
 mod wire;
 
 pub mod http;
@@ -47,9 +49,10 @@ pub use hub::{UpstreamsSetup, upstreams};
 pub use index::{Hidden, exposed_name};
 pub use route::{Route, RouteError};
 pub use session_sink::SessionSink;
+pub use succession::{Departed, Newcomer, Place, Succession};
 pub use view::{
-    Catalog, Federation, Hello, Item, Link, LinkView, List, ServerName, ServerView, UpstreamEvent,
-    UpstreamState,
+    Catalog, ChangedList, Federation, Hello, Item, Link, LinkView, List, ServerName, ServerView,
+    UpstreamEvent, UpstreamState,
 };
 
 #[cfg(test)]

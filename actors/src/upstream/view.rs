@@ -9,20 +9,26 @@ use serde::{Serialize, Serializer};
 use weir_plugin_protocol::jsonrpc::member;
 use weir_plugin_protocol::mcp::{Era, HeaderAnnotation, Version};
 
+use super::desk::Desk;
 use super::http::HttpTarget;
 use super::index::Index;
+use super::seat::Seat;
 use super::stdio::StdioLink;
+use crate::settings::Settings;
 
 /// The name of a configured server: `[A-Za-z0-9-]{1,32}`, no `__`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerName(Arc<str>);
 
-/// All servers, in the order of the configuration. Published as one `Arc`; a change is a new `Federation`, made by
-/// [`Federation::new`] or [`Federation::with`], which also prepare what requests look up in it.
+/// All servers, in the order of the configuration, and the settings that belong to them. Published as one `Arc`; a
+/// change is a new `Federation`, made by [`Federation::new`] or [`Federation::with`], which also prepare what requests
+/// look up in it.
 #[derive(Clone, Debug, Default)]
 pub struct Federation {
     /// Every configured server, also those that are down.
     pub servers: Vec<Arc<ServerView>>,
+    /// What requests to them are judged by. Before the first configuration nobody is let in.
+    pub settings: Arc<Settings>,
     pub(super) index: Arc<Index>,
 }
 
@@ -37,6 +43,8 @@ pub struct ServerView {
     pub modern: Option<Arc<LinkView>>,
     /// Its face in the legacy era, if it has one.
     pub legacy: Option<Arc<LinkView>>,
+    /// Which instance of it this is.
+    pub(super) seat: Arc<Seat>,
 }
 
 /// What an upstream is doing.
@@ -143,6 +151,14 @@ pub enum UpstreamEvent {
     PromptsChanged(ServerName),
     /// The resources or templates were swapped.
     ResourcesChanged(ServerName),
+    /// The configuration was read again, and what these servers offer or are allowed to show is different now. Some of
+    /// them may be gone.
+    Reconfigured {
+        /// Which of their lists.
+        list: ChangedList,
+        /// The servers.
+        servers: Arc<[ServerName]>,
+    },
     /// A subscribed resource was updated; the `params` of the notification as raw JSON.
     ResourceUpdated {
         /// The era in which the server said so. The two children of a server that speaks both are told of each other's
@@ -155,6 +171,30 @@ pub enum UpstreamEvent {
         /// `params` as the server wrote it.
         params: Bytes,
     },
+}
+
+/// The lists that clients are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedList {
+    /// Tools.
+    Tools,
+    /// Prompts.
+    Prompts,
+    /// Resources and templates.
+    Resources,
+}
+
+// === impl ChangedList ===
+
+impl ChangedList {
+    /// The word in the names of notifications.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+        }
+    }
 }
 
 // === impl ServerName ===
@@ -196,6 +236,11 @@ impl Serialize for ServerName {
 // === impl ServerView ===
 
 impl ServerView {
+    /// Whether this is the instance with this desk.
+    pub(super) fn is_at(&self, desk: &Arc<Desk>) -> bool {
+        Arc::ptr_eq(&self.seat.desk, desk)
+    }
+
     /// The face in one era.
     pub fn face(&self, era: Era) -> Option<&Arc<LinkView>> {
         match era {

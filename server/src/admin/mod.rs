@@ -14,8 +14,9 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use arc_swap::ArcSwap;
+use weir_actors::settings::Hosts;
 
-pub use guard::Hosts;
 pub use pages::probes;
 pub use state::AdminState;
 
@@ -30,10 +31,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The listener cannot be used.
 pub fn server(
     listener: TcpListener,
-    hosts: Hosts,
+    hosts: Arc<ArcSwap<Hosts>>,
     state: Arc<dyn AdminState>,
 ) -> io::Result<Server> {
-    let hosts = Arc::new(hosts);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::from(Arc::clone(&hosts)))

@@ -3,9 +3,11 @@ use std::sync::Arc;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::from_fn;
 use actix_web::{App, test, web};
+use arc_swap::ArcSwap;
 use serde_json::{Value, json};
+use weir_actors::settings::Hosts;
 
-use super::{AdminState, Hosts, guard, pages};
+use super::{AdminState, guard, pages};
 
 struct Half;
 
@@ -35,7 +37,7 @@ impl AdminState for Half {
 
 async fn get(method: Method, path: &str, host: &str) -> (StatusCode, String, String) {
     let app = App::new()
-        .app_data(web::Data::new(Hosts::default()))
+        .app_data(web::Data::new(ArcSwap::from_pointee(Hosts::default())))
         .wrap(from_fn(guard::check_host))
         .configure(pages::all(Arc::new(Half)));
     let app = test::init_service(app).await;

@@ -4,69 +4,44 @@
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use weir_actors::pipeline::Refusal;
-
-use crate::admin::Hosts;
+use weir_actors::settings::Doors;
 
 /// Header lines of a request.
 const MAX_HEADERS: usize = 64;
 /// Bytes of names and values of all headers together.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// The rules of one listener.
-#[derive(Clone, Debug, Default)]
-pub struct DoorRules {
-    /// The hosts that are served.
-    pub hosts: Hosts,
-    /// Values of `Origin` that are allowed besides those of this machine.
-    pub origins: Vec<String>,
-}
-
-// === impl DoorRules ===
-
-impl DoorRules {
-    /// Refuses what is for somebody else or from a page that is not allowed.
-    pub fn check(&self, request: &HttpRequest) -> Result<(), Refusal> {
-        let headers = request.headers();
-        let bytes: usize = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len())
-            .sum();
-        if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
-            return Err(Refusal::HeadersTooLarge);
-        }
-        if headers.contains_key(header::UPGRADE) {
-            return Err(Refusal::BodyUnreadable);
-        }
-        let host = single(request, header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default();
-        let authority = request
-            .uri()
-            .authority()
-            .map_or(host, |authority| authority.as_str());
-        if authority != host || !self.hosts.allow(host) {
-            return Err(Refusal::HostRefused(host.chars().take(200).collect()));
-        }
-        if !request.headers().contains_key(header::ORIGIN) {
-            return Ok(());
-        }
-        match single(request, header::ORIGIN).and_then(|origin| origin.to_str().ok()) {
-            Some(origin) if self.allows_origin(origin) => Ok(()),
-            origin => Err(Refusal::OriginRefused(
-                origin.unwrap_or_default().chars().take(200).collect(),
-            )),
-        }
+/// Refuses what is for somebody else or from a page that is not allowed.
+pub(super) fn check(doors: &Doors, request: &HttpRequest) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+        return Err(Refusal::HeadersTooLarge);
     }
-
-    fn allows_origin(&self, origin: &str) -> bool {
-        if self.origins.iter().any(|allowed| allowed == origin) {
-            return true;
-        }
-        let host = origin
-            .strip_prefix("http://")
-            .or_else(|| origin.strip_prefix("https://"));
-        let local = Hosts::default();
-        host.is_some_and(|host| local.allow(host))
+    if headers.contains_key(header::UPGRADE) {
+        return Err(Refusal::BodyUnreadable);
+    }
+    let host = single(request, header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let authority = request
+        .uri()
+        .authority()
+        .map_or(host, |authority| authority.as_str());
+    if authority != host || !doors.hosts.allow(host) {
+        return Err(Refusal::HostRefused(host.chars().take(200).collect()));
+    }
+    if !request.headers().contains_key(header::ORIGIN) {
+        return Ok(());
+    }
+    match single(request, header::ORIGIN).and_then(|origin| origin.to_str().ok()) {
+        Some(origin) if doors.allow_origin(origin) => Ok(()),
+        origin => Err(Refusal::OriginRefused(
+            origin.unwrap_or_default().chars().take(200).collect(),
+        )),
     }
 }
 

@@ -15,7 +15,8 @@ pub(crate) async fn show(request: HttpRequest, face: web::Data<Face>) -> HttpRes
     let served = path.is_empty()
         || path == "/mcp"
         || (path.starts_with("/servers/") && path.ends_with("/mcp"));
-    match &face.resource {
+    let settings = face.board.load().settings.clone();
+    match &settings.resource {
         Some(resource) if served => {
             let resource = if path.is_empty() {
                 resource.as_ref().clone()

@@ -11,18 +11,19 @@ mod read;
 mod worker;
 mod write;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
+use arc_swap::Guard;
 use tokio::time::Instant;
 use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal};
-use weir_actors::upstream::{Endpoint, ServerName};
+use weir_actors::upstream::{Endpoint, Federation, ServerName};
 use weir_plugin_protocol::jsonrpc::{Limits, Payload};
 use weir_plugin_protocol::mcp::{self, Class, Offered, classify};
 
 pub use admission::Admission;
-pub use door::DoorRules;
 pub use worker::{Face, OnPipeline, Workers};
 
 /// `/mcp`: all servers as one.
@@ -73,15 +74,19 @@ async fn serve(
     };
     let wall = SystemTime::now();
     let at = Instant::now();
-    let (endpoint, parsed, request_bytes) = match (face.rules.check(&request), endpoint) {
-        (Ok(()), Ok(endpoint)) => {
-            let (parsed, bytes) = understand(&request, body, face, &endpoint).await;
-            (endpoint, parsed, bytes)
-        }
-        (Err(refusal), _) | (_, Err(refusal)) => {
-            (Endpoint::All, ClientRequest::Refused(refusal), 0)
-        }
-    };
+    let at_the_door = face.board.federation();
+    let (snapshot, endpoint, parsed, request_bytes) =
+        match (door::check(&at_the_door.settings.doors, &request), endpoint) {
+            (Ok(()), Ok(endpoint)) => {
+                let (snapshot, parsed, bytes) =
+                    understand(&request, body, face, &endpoint, at_the_door).await;
+                (snapshot, endpoint, parsed, bytes)
+            }
+            (Err(refusal), _) | (_, Err(refusal)) => {
+                let refused = ClientRequest::Refused(refusal);
+                (at_the_door, Endpoint::All, refused, 0)
+            }
+        };
     // A body that takes its time holds up nobody: the permit is taken when it is here.
     let admitted = match &parsed {
         ClientRequest::Refused(_) => Ok(None),
@@ -92,10 +97,12 @@ async fn serve(
         Ok(permit) => (permit, parsed),
         Err(refusal) => (None, ClientRequest::Refused(refusal)),
     };
+    let deadline = at + snapshot.settings.limits.deadline.0;
     let arrival = Arrival {
+        snapshot,
         at,
         wall,
-        deadline: at + face.limits.deadline.0,
+        deadline,
         endpoint,
         request: parsed,
         credentials: read::credentials(&request),
@@ -122,41 +129,53 @@ fn waits(request: &ClientRequest) -> bool {
     }
 }
 
-/// Reads the body and sorts the request by the rules of the wire.
+/// Reads the body and sorts the request by the rules of the wire. Returns the snapshot that the request goes by: the one
+/// of when it was complete, and its rules held for the head as well.
 async fn understand(
     request: &HttpRequest,
     body: web::Payload,
     face: &Face,
     endpoint: &Endpoint,
-) -> (ClientRequest, usize) {
+    at_the_door: Arc<Federation>,
+) -> (Arc<Federation>, ClientRequest, usize) {
+    let refuse = |snapshot, refusal| (snapshot, ClientRequest::Refused(refusal), 0);
     let http_method = match *request.method() {
         Method::POST => mcp::HttpMethod::Post,
         Method::GET => mcp::HttpMethod::Get,
         Method::DELETE => mcp::HttpMethod::Delete,
         _ => {
-            return (
-                ClientRequest::Refused(Refusal::MethodNotAllowed("GET, POST, DELETE")),
-                0,
-            );
+            let refusal = Refusal::MethodNotAllowed("GET, POST, DELETE");
+            return refuse(at_the_door, refusal);
         }
     };
     if let Err(refusal) = read::negotiable(request, http_method) {
-        return (ClientRequest::Refused(refusal), 0);
+        return refuse(at_the_door, refusal);
     }
     let raw = match http_method {
-        mcp::HttpMethod::Post => match read::body(request, body, &face.limits).await {
-            Ok(raw) => raw,
-            Err(refusal) => return (ClientRequest::Refused(refusal), 0),
-        },
+        mcp::HttpMethod::Post => {
+            match read::body(request, body, &at_the_door.settings.limits).await {
+                Ok(raw) => raw,
+                Err(refusal) => return refuse(at_the_door, refusal),
+            }
+        }
         _ => bytes::Bytes::new(),
     };
+    let snapshot = match face.board.load() {
+        now if Arc::ptr_eq(&now, &at_the_door) => at_the_door.clone(),
+        now => Guard::into_inner(now),
+    };
+    if !Arc::ptr_eq(&snapshot.settings, &at_the_door.settings)
+        && let Err(refusal) = door::check(&snapshot.settings.doors, request)
+    {
+        return refuse(snapshot, refusal);
+    }
     let size = raw.len();
     let limits = Limits {
-        depth: face.limits.max_json_depth,
+        depth: snapshot.settings.limits.max_json_depth,
         ..Limits::default()
     };
     let payload = weir_plugin_protocol::jsonrpc::parse(raw, &limits);
-    let offered: Offered = face.board.load().eras(endpoint);
+    let offered: Offered = snapshot.eras(endpoint);
     let class = classify(
         http_method,
         &read::wire_headers(request).view(),
@@ -171,5 +190,5 @@ async fn understand(
         Class::LegacySession => ClientRequest::EndSession,
         Class::Refused(refusal) => ClientRequest::Malformed(refusal),
     };
-    (parsed, size)
+    (snapshot, parsed, size)
 }

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
-use weir_actors::builtin::challenge::ProtectedResource;
-use weir_actors::pipeline::{Door, LimitsConfig, Metrics, Pipeline, PipelineParts};
+use weir_actors::pipeline::{Door, Metrics, Pipeline, PipelineParts};
 use weir_actors::supervisor::{ChildSpec, ChildState, GroupConfig, Spawner, SupervisorHandle};
 use weir_actors::upstream::UpstreamBoard;
 
-use super::{Admission, DoorRules};
+use super::Admission;
 
 /// How often it is looked whether the pipelines serve, at the start.
 const POLL: Duration = Duration::from_millis(2);
@@ -29,10 +28,6 @@ pub struct Workers {
     pub parts: PipelineParts,
     /// What a request needs first.
     pub admission: Admission,
-    /// Which requests are looked at.
-    pub rules: Arc<DoorRules>,
-    /// What tokens for this gateway are about, if any are asked for.
-    pub resource: Option<Arc<ProtectedResource>>,
     /// Numbers the workers.
     pub started: Arc<AtomicUsize>,
     /// Hears of every pipeline that was made; for drills.
@@ -43,11 +38,8 @@ pub struct Workers {
 pub struct Face {
     pub(super) door: Door,
     pub(super) admission: Admission,
-    pub(super) rules: Arc<DoorRules>,
-    pub(super) limits: Arc<LimitsConfig>,
     pub(super) board: UpstreamBoard,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) resource: Option<Arc<ProtectedResource>>,
 }
 
 /// Runs work on a worker's thread.
@@ -99,11 +91,8 @@ impl Workers {
         Face {
             door: pipeline.door(),
             admission: self.admission,
-            rules: self.rules,
-            limits: self.parts.limits.clone(),
             board: self.parts.board.clone(),
             metrics: self.parts.metrics.clone(),
-            resource: self.resource,
         }
     }
 }

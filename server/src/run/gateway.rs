@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
 use weir_actors::builtin::line_store::AuditTarget;
-use weir_actors::builtin::static_credentials::StaticCredentials;
 use weir_actors::builtin::{Clock, Outside};
 use weir_actors::pipeline::{Mail, Metrics, PipelineParts, TaskOwners};
 use weir_actors::seal::Sealer;
@@ -15,17 +15,18 @@ use weir_actors::session::Sessions;
 use weir_actors::supervisor::{Ended, Runtime};
 use weir_actors::tree::{Seed, Tree, TreeParts};
 use weir_actors::upstream::http::{HttpClientConfig, TlsTrust};
-use weir_actors::upstream::{ServerName, UpstreamsSetup, upstreams};
+use weir_actors::upstream::{UpstreamsSetup, upstreams};
 
 use super::audit;
 use super::listeners;
 use super::observer::{Watchman, record};
 use super::plugged::Plugged;
 use super::roles::Roles;
+use super::settings::{admin_hosts, equipped, settings};
 use super::state::State;
-use crate::admin::{AdminState, Hosts};
+use crate::admin::AdminState;
 use crate::config::Config;
-use crate::downstream::{Admission, DoorRules, OnPipeline, Workers};
+use crate::downstream::{Admission, OnPipeline, Workers};
 
 /// Farewells to servers that may wait.
 const FAREWELLS: usize = 4096;
@@ -80,50 +81,33 @@ impl Gateway {
         let (farewell, farewells) = mpsc::channel(FAREWELLS);
         let sessions = Sessions::new(sealer.clone(), config.limits.session_idle.0, farewell);
         let servers = equipped(config, &roles.credentials);
-        let credentials = StaticCredentials::of_headers(
-            servers
-                .iter()
-                .map(|(name, server)| (name.to_string(), server.headers())),
-        );
-        let credentials = Arc::new(credentials);
+        let settings = settings(1, config, &roles.auth, roles.policy.clone(), &servers);
+        let settings = Arc::new(settings);
         let (upstreams, board) = upstreams(UpstreamsSetup {
             servers,
             http: http.clone(),
             sink: Some(Arc::new(Mail::new(sessions.clone(), metrics.clone()))),
             supervision: config.supervision.upstreams.clone(),
         });
+        board.configure(settings.clone());
 
         let seed = Seed::new(config.supervision.clone());
         let (draining, drained) = watch::channel(false);
         let admission = Admission::new(&config.limits, audit.clone());
-        let auth = roles.auth.clone();
         let workers = Workers {
             pipelines: seed.pipelines(),
             group: config.supervision.pipeline.clone(),
             parts: PipelineParts {
-                auth: roles.auth.provider(),
-                challenge: Arc::new(move |error| auth.challenge(error)),
-                policy: roles.policy.clone(),
-                credentials: credentials.clone(),
                 board: board.clone(),
                 sessions: sessions.clone(),
                 tasks: TaskOwners::default(),
                 sealer,
                 http: http.clone(),
-                limits: Arc::new(config.limits.clone()),
                 metrics: metrics.clone(),
                 draining: drained,
                 next_id: Arc::new(AtomicU64::new(1)),
             },
             admission: admission.clone(),
-            rules: Arc::new(DoorRules {
-                hosts: Hosts {
-                    names: config.http.allowed_hosts.clone(),
-                    any_address: !config.listen.is_loopback(),
-                },
-                origins: config.http.allowed_origins.clone(),
-            }),
-            resource: roles.auth.resource().cloned().map(Arc::new),
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
@@ -131,7 +115,7 @@ impl Gateway {
             auth: roles.auth.provider(),
             policy: roles.policy.clone(),
             audit: audit.clone(),
-            credentials: credentials.clone(),
+            credentials: settings.credentials.clone(),
         }
         .enlist(roles.plugins, seed.plugins())?;
         let state: Arc<dyn AdminState> = Arc::new(State {
@@ -143,10 +127,7 @@ impl Gateway {
             sessions: sessions.clone(),
             plugins: loader,
         });
-        let admin_hosts = Hosts {
-            names: config.admin.allowed_hosts.clone(),
-            any_address: config.admin.allow_remote,
-        };
+        let admin_hosts = Arc::new(ArcSwap::from_pointee(admin_hosts(config)));
         let parts = TreeParts {
             log: audit.clone(),
             audit: writer,
@@ -154,7 +135,7 @@ impl Gateway {
             upstreams,
             sessions,
             farewells,
-            credentials,
+            board: board.clone(),
             http,
             listeners: vec![
                 listeners::operators(sockets.admin, admin_hosts, state.clone()),
@@ -242,21 +223,6 @@ impl Gateway {
         let _gone = self.tree.root.terminate_child("pipelines").await;
         self.tree.root.shutdown().await;
     }
-}
-
-/// The servers with what weir proves itself with.
-fn equipped(
-    config: &Config,
-    credentials: &StaticCredentials,
-) -> Vec<(ServerName, weir_actors::upstream::ServerConfig)> {
-    let servers = config.servers.iter().map(|(name, server)| {
-        let mut server = server.clone();
-        if let Some(own) = credentials.get(name.as_str()) {
-            server.equip(own);
-        }
-        (name.clone(), server)
-    });
-    servers.collect()
 }
 
 /// The certificates of this machine. Without any, only `https` servers are out of reach.

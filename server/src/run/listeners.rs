@@ -11,10 +11,12 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpServer, web};
+use arc_swap::ArcSwap;
+use weir_actors::settings::Hosts;
 use weir_actors::supervisor::{ChildContext, ChildSpec};
 use weir_actors::upstream::UpstreamBoard;
 
-use crate::admin::{self, AdminState, Hosts};
+use crate::admin::{self, AdminState};
 use crate::config::ListenAddress;
 use crate::downstream::{self, Workers};
 
@@ -85,7 +87,7 @@ pub(super) fn clients(
 /// The admin listener, as a supervised child.
 pub(super) fn operators(
     listener: TcpListener,
-    hosts: Hosts,
+    hosts: Arc<ArcSwap<Hosts>>,
     state: Arc<dyn AdminState>,
 ) -> ChildSpec {
     let listener = Arc::new(listener);

@@ -13,6 +13,7 @@ mod listeners;
 mod observer;
 mod plugged;
 mod roles;
+mod settings;
 mod signals;
 mod state;
 

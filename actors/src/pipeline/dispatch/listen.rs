@@ -19,7 +19,7 @@ use weir_plugin_protocol::role::TargetKind;
 use super::raw::text;
 use super::{Desk, Grant, KEEP_ALIVE};
 use crate::pipeline::{ClientGone, Exchange, Outcome, Refusal};
-use crate::upstream::{Endpoint, ServerName, Subscription, UpstreamEvent};
+use crate::upstream::{ChangedList, Endpoint, ServerName, Subscription, UpstreamEvent};
 
 /// Resources that one stream may follow.
 const MAX_RESOURCES: usize = 1024;
@@ -60,6 +60,7 @@ pub(super) async fn run(
             return (exchange, outcome);
         }
     };
+    exchange.release_servers();
     let live = subscriptions
         .iter()
         .map(|subscription| subscription.live(Era::Modern, SUBSCRIBE_PATIENCE));
@@ -69,7 +70,7 @@ pub(super) async fn run(
         () = exchange.client_gone() => {}
         () = desk.drained() => {}
     }
-    let outcome = match serve(desk, &mut exchange, &wanted, &mut events).await {
+    let outcome = match serve(desk, &mut exchange, &wanted, &grant, &mut events).await {
         Ok(()) => Outcome::ok(result_response(
             &wanted.id,
             &format!(
@@ -98,7 +99,7 @@ fn honour(
         ));
     }
     let endpoint = exchange.arrival().endpoint.clone();
-    let federation = desk.board.federation();
+    let federation = exchange.arrival().snapshot.clone();
     let hello = federation.hello(&endpoint, Era::Modern);
     let capabilities = text(&hello.capabilities);
     let flag = |kind: &str, name: &str| {
@@ -143,6 +144,7 @@ async fn serve(
     desk: &Desk,
     exchange: &mut Exchange,
     wanted: &Wanted,
+    grant: &Grant,
     events: &mut tokio::sync::broadcast::Receiver<UpstreamEvent>,
 ) -> Result<(), ClientGone> {
     exchange.send(wanted.acknowledgement().as_bytes()).await?;
@@ -156,6 +158,15 @@ async fn serve(
         };
         match woken {
             Woken::Event(Ok(event)) => {
+                // What was allowed when the stream was opened may not be any more.
+                if let UpstreamEvent::ResourceUpdated { server, uri, .. } = &event
+                    && wanted.uris.contains(uri)
+                    && !grant
+                        .under(&desk.board.load())
+                        .sees(server, TargetKind::Resource, uri)
+                {
+                    continue;
+                }
                 let Some(frame) = wanted.frame(&event) else {
                     continue;
                 };
@@ -228,6 +239,15 @@ impl Wanted {
             }
             UpstreamEvent::ResourcesChanged(server) => {
                 (self.resources && self.concerns(server)).then(|| changed("resources"))
+            }
+            UpstreamEvent::Reconfigured { list, servers } => {
+                let wanted = match list {
+                    ChangedList::Tools => self.tools,
+                    ChangedList::Prompts => self.prompts,
+                    ChangedList::Resources => self.resources,
+                };
+                let concerned = servers.iter().any(|server| self.concerns(server));
+                (wanted && concerned).then(|| changed(list.as_str()))
             }
             UpstreamEvent::ResourceUpdated {
                 era: Era::Legacy, ..

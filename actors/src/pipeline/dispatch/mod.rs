@@ -24,16 +24,16 @@ use actix::{Actor, Context, Handler, Message};
 use http::HeaderMap;
 use tokio::sync::watch;
 use weir_plugin_protocol::UserPrincipal;
-use weir_plugin_protocol::role::{Access, Answer, PolicyEvaluator, TargetKind};
+use weir_plugin_protocol::role::{Access, Answer, TargetKind};
 
 use super::telemetry::{Answered, TelemetryActor};
-use super::{ClientRequest, Exchange, LimitsConfig, Metrics, Outcome, Refusal, Stage, Target};
-use crate::builtin::static_credentials::StaticCredentials;
+use super::{ClientRequest, Exchange, Metrics, Outcome, Refusal, Stage, Target};
 use crate::mailbox::Mailbox;
 use crate::seal::Sealer;
 use crate::session::Sessions;
-use crate::upstream::http::HttpClient;
-use crate::upstream::{ServerName, UpstreamBoard};
+use crate::settings::Settings;
+use crate::upstream::http::{HttpClient, HttpTarget};
+use crate::upstream::{Federation, ServerName, UpstreamBoard};
 
 pub use legacy::Mail;
 pub use tasks::TaskOwners;
@@ -54,8 +54,8 @@ pub struct Sealed {
 #[derive(Clone)]
 pub struct Grant {
     pub(super) principal: Arc<UserPrincipal>,
-    pub(super) policy: Arc<dyn PolicyEvaluator>,
-    pub(super) credentials: Arc<StaticCredentials>,
+    /// What the request is judged by.
+    pub(super) settings: Arc<Settings>,
 }
 
 /// Answers requests. A request that is under way at a server runs in a future of its own and outlives a restart of
@@ -76,8 +76,6 @@ pub struct Desk {
     pub tasks: TaskOwners,
     /// Seals request states.
     pub sealer: Arc<Sealer>,
-    /// The bounds.
-    pub limits: Arc<LimitsConfig>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Turns true when the gateway stops: streams that wait for events end in order.
@@ -103,9 +101,18 @@ impl Sealed {
 // === impl Grant ===
 
 impl Grant {
+    /// The same caller under the settings of another snapshot: servers and rules of two configurations never meet.
+    fn under(&self, federation: &Federation) -> Self {
+        Self {
+            principal: self.principal.clone(),
+            settings: federation.settings.clone(),
+        }
+    }
+
     /// Whether a list may show an item.
     fn sees(&self, server: &ServerName, kind: TargetKind, name: &str) -> bool {
-        self.policy
+        self.settings
+            .policy
             .visible(&self.principal, server.as_str(), kind, name)
     }
 
@@ -119,16 +126,21 @@ impl Grant {
             arguments: None,
         };
         matches!(
-            self.policy.check_access(&self.principal, &access),
+            self.settings.policy.check_access(&self.principal, &access),
             Answer::Now(Ok(()))
         )
     }
 
+    /// The headers that weir proves itself with at a server, if that is where the server still is.
+    fn headers_at(&self, server: &ServerName, target: &HttpTarget) -> Option<&HeaderMap> {
+        let credentials = self.settings.credentials.at(server.as_str(), target);
+        credentials.map(|credentials| &credentials.headers)
+    }
+
     /// The headers that weir proves itself with at a server.
     fn headers_for(&self, server: &ServerName) -> Option<&HeaderMap> {
-        self.credentials
-            .get(server.as_str())
-            .map(|credentials| &credentials.headers)
+        let credentials = self.settings.credentials.get(server.as_str());
+        credentials.map(|credentials| &credentials.headers)
     }
 }
 
@@ -177,6 +189,11 @@ impl Desk {
     fn next_id(&self) -> String {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
         number.to_string()
+    }
+
+    /// Bytes of one answer or event of a server.
+    fn max_answer_bytes(&self) -> usize {
+        self.board.load().settings.limits.max_answer_bytes
     }
 
     /// Resolves when the gateway stops.

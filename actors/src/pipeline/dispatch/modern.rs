@@ -46,7 +46,7 @@ pub(super) fn dispatch(desk: &Rc<Desk>, exchange: Exchange, target: Target, gran
             });
         }
         (Target::Gateway, Method::Discover) => {
-            let outcome = discover(&desk, &exchange, &message);
+            let outcome = discover(&exchange, &message);
             desk.finish(exchange, outcome);
         }
         (Target::Gateway, method) => match ListKind::of(method) {
@@ -60,11 +60,9 @@ pub(super) fn dispatch(desk: &Rc<Desk>, exchange: Exchange, target: Target, gran
 }
 
 /// `server/discover`, answered from the snapshots.
-fn discover(desk: &Desk, exchange: &Exchange, message: &Message) -> Outcome {
-    let hello = desk
-        .board
-        .federation()
-        .hello(&exchange.arrival().endpoint, Era::Modern);
+fn discover(exchange: &Exchange, message: &Message) -> Outcome {
+    let arrival = exchange.arrival();
+    let hello = arrival.snapshot.hello(&arrival.endpoint, Era::Modern);
     let versions: Vec<String> = MODERN_VERSIONS
         .iter()
         .map(|version| format!(r#""{}""#, version.as_str()))
@@ -118,6 +116,7 @@ fn listed(
 ) -> (Outcome, Vec<ServerName>) {
     let endpoint = &exchange.arrival().endpoint;
     let federation = desk.board.federation();
+    let grant = &grant.under(&federation);
     let answer = federation.list(endpoint, Era::Modern, kind, |server, kind, name| {
         grant.sees(server, kind, name)
     });
@@ -128,7 +127,7 @@ fn listed(
     result.push_str(r#"":["#);
     join(&mut result, &answer.items);
     // What one caller may see, another may not: only where everybody sees everything is the list everybody's.
-    let scope = if answer.private || !grant.policy.unrestricted() {
+    let scope = if answer.private || !grant.settings.policy.unrestricted() {
         "private"
     } else {
         "public"

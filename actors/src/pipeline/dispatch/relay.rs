@@ -108,7 +108,7 @@ impl Relay {
         mut upcall: Upcall,
     ) -> (Exchange, Outcome) {
         let mut silence = Instant::now() + KEEP_ALIVE;
-        let mut patience = Patience::new(&exchange, &self.desk.limits);
+        let mut patience = Patience::new(&exchange, &self.grant.settings.limits);
         let outcome = loop {
             let asked = self.legacy.as_ref().is_some_and(LegacySide::is_asked);
             let deadline = patience.until(asked);

@@ -93,7 +93,7 @@ impl Upcall {
         body: Bytes,
         id: Option<&str>,
     ) -> Result<Contact, Refusal> {
-        let cap = desk.limits.max_answer_bytes;
+        let cap = desk.max_answer_bytes();
         let in_session = headers.contains_key(super::headers::SESSION_ID);
         // On the heap: it is by far the largest part of a request's future.
         let sending = Box::pin(desk.client.send(target, Method::POST, headers, body));

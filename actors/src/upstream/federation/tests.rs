@@ -85,10 +85,10 @@ impl Fake {
             self.eras.contains(&era).then(|| Arc::new(face))
         };
         ServerView {
-            name: ServerName::new(self.name).unwrap(),
             state: self.state,
             modern: face(Era::Modern),
             legacy: face(Era::Legacy),
+            ..ServerView::starting(ServerName::new(self.name).unwrap())
         }
     }
 }

@@ -36,7 +36,8 @@ impl Upstream {
             let site = Site::start().await;
             change(&site);
             let board = UpstreamBoard::new([name()]);
-            let home = Rc::new(Home::new(&board, &name()).unwrap());
+            let desk = board.desk(&name()).unwrap();
+            let home = Rc::new(Home::new(&board, &desk));
             let ServerConfig::Http(config) = site.config() else {
                 panic!()
             };

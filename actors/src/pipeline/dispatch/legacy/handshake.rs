@@ -45,7 +45,7 @@ pub(super) fn initialize(
         message.field(Field::ClientInfo),
     );
     let endpoint = &exchange.arrival().endpoint;
-    let hello = desk.board.federation().hello(endpoint, Era::Legacy);
+    let hello = exchange.arrival().snapshot.hello(endpoint, Era::Legacy);
     let begun = desk
         .sessions
         .begin(&grant.principal, endpoint, version, client);
@@ -86,7 +86,7 @@ pub(super) async fn upstream(
             }),
         }
     };
-    session.upstream(server, bounded).await
+    session.upstream(server, target, bounded).await
 }
 
 async fn introduce(
@@ -119,7 +119,7 @@ async fn introduce(
             format!("it answered initialize with HTTP status {status}"),
         ));
     }
-    let cap = desk.limits.max_answer_bytes;
+    let cap = grant.settings.limits.max_answer_bytes;
     let reply = if answer.is_event_stream() {
         let mut events = answer.events(cap);
         loop {

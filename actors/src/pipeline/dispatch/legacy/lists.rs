@@ -30,7 +30,7 @@ pub(super) async fn list(
     grant: &Grant,
 ) -> Outcome {
     let endpoint = &exchange.arrival().endpoint;
-    let federation = desk.board.federation();
+    let federation = exchange.arrival().snapshot.clone();
     let asked = federation
         .behind(endpoint)
         .filter(|server| grant.reaches(&server.name, kind.method().as_str()));
@@ -88,10 +88,9 @@ async fn refreshed(
         catalog: Arc::new(catalog),
         ..face.as_ref().clone()
     };
-    Some(ServerView {
-        legacy: Some(Arc::new(legacy)),
-        ..server.clone()
-    })
+    let mut listed = server.clone();
+    listed.legacy = Some(Arc::new(legacy));
+    Some(listed)
 }
 
 async fn read(

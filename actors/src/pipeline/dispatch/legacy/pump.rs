@@ -20,8 +20,14 @@ use crate::upstream::{Link, ServerName};
 const REOPEN_MIN: Duration = Duration::from_secs(1);
 const REOPEN_MAX: Duration = Duration::from_secs(30);
 
-/// The streams of all legacy HTTP servers behind a session's endpoint. They are closed when this is dropped.
-pub(super) struct Pumps(Vec<tokio::task::JoinHandle<()>>);
+/// The streams of all legacy HTTP servers behind a session's endpoint, as the configuration has them at any time.
+/// They are closed when this is dropped.
+pub(super) struct Pumps {
+    _keeper: Running,
+}
+
+/// A task that ends with its handle.
+struct Running(tokio::task::JoinHandle<()>);
 
 /// The stream of one server.
 struct Pump {
@@ -46,28 +52,55 @@ enum NoStream {
 
 impl Pumps {
     pub(super) fn open(desk: &Rc<Desk>, session: &Arc<Session>, grant: &Grant) -> Self {
-        let federation = desk.board.federation();
-        let pumps = federation.behind(&session.endpoint).filter_map(|server| {
-            let Link::Http(target) = &server.face(Era::Legacy)?.link else {
-                return None;
-            };
-            grant.reaches(&server.name, "GET").then(|| Pump {
-                desk: desk.clone(),
-                session: session.clone(),
-                server: server.name.clone(),
-                target: target.clone(),
-                grant: grant.clone(),
-            })
-        });
-        Self(pumps.map(|pump| actix_rt::spawn(pump.run())).collect())
+        let keeping = keep(desk.clone(), session.clone(), grant.clone());
+        let keeper = Running(actix_rt::spawn(keeping));
+        Self { _keeper: keeper }
     }
 }
 
-impl Drop for Pumps {
-    fn drop(&mut self) {
-        for pump in &self.0 {
-            pump.abort();
+/// Keeps one pump at each server: those of servers that are gone or were replaced end.
+async fn keep(desk: Rc<Desk>, session: Arc<Session>, grant: Grant) {
+    let mut configured = desk.board.configured();
+    let mut pumps: Vec<(ServerName, Arc<HttpTarget>, Running)> = Vec::new();
+    loop {
+        let federation = desk.board.federation();
+        let grant = grant.under(&federation);
+        let wanted = federation.behind(&session.endpoint).filter_map(|server| {
+            let Link::Http(target) = &server.face(Era::Legacy)?.link else {
+                return None;
+            };
+            let reached = grant.reaches(&server.name, "GET");
+            reached.then(|| (server.name.clone(), target.clone()))
+        });
+        let wanted: Vec<_> = wanted.collect();
+        drop(federation);
+        pumps.retain(|(server, target, _)| {
+            let same = |(name, place): &(ServerName, Arc<HttpTarget>)| {
+                name == server && Arc::ptr_eq(place, target)
+            };
+            wanted.iter().any(same)
+        });
+        for (server, target) in wanted {
+            if pumps.iter().all(|(known, ..)| *known != server) {
+                let pump = Pump {
+                    desk: desk.clone(),
+                    session: session.clone(),
+                    server: server.clone(),
+                    target: target.clone(),
+                    grant: grant.clone(),
+                };
+                let running = Running(actix_rt::spawn(pump.run()));
+                pumps.push((server, target, running));
+            }
         }
+        // The board, which the desk holds, keeps the sender.
+        let _ = configured.changed().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -116,9 +149,10 @@ impl Pump {
         match answer.status {
             StatusCode::METHOD_NOT_ALLOWED => Err(NoStream::Never),
             StatusCode::NOT_FOUND => Err(NoStream::Unknown(upstream)),
-            status if status.is_success() && answer.is_event_stream() => {
-                Ok((upstream, answer.events(desk.limits.max_answer_bytes)))
-            }
+            status if status.is_success() && answer.is_event_stream() => Ok((
+                upstream,
+                answer.events(grant.settings.limits.max_answer_bytes),
+            )),
             _ => Err(NoStream::NotNow),
         }
     }

@@ -31,6 +31,7 @@ pub(super) async fn run(
     grant: Grant,
 ) -> (Exchange, Outcome) {
     let mut events = desk.board.events();
+    exchange.release_servers();
     let mut outlet = session.open_outlet();
     if exchange.open_stream().is_err() {
         let outcome = Outcome::ended();
@@ -83,6 +84,13 @@ pub(super) async fn run(
 /// What a change at a shared child means for this session. HTTP servers tell the session themselves.
 fn shared(desk: &Desk, session: &Session, event: &UpstreamEvent) -> Option<String> {
     let (server, frame) = match event {
+        UpstreamEvent::Reconfigured { list, servers } => {
+            let concerned = match &session.endpoint {
+                Endpoint::All => true,
+                Endpoint::One(name) => servers.contains(name),
+            };
+            return concerned.then(|| list_changed(list.as_str()));
+        }
         UpstreamEvent::ToolsChanged(server) => (server, list_changed("tools")),
         UpstreamEvent::PromptsChanged(server) => (server, list_changed("prompts")),
         UpstreamEvent::ResourcesChanged(server) => (server, list_changed("resources")),

@@ -135,7 +135,7 @@ pub(super) async fn post(
     frame: Bytes,
     grant: &Grant,
 ) -> Result<(), Refusal> {
-    let head = headers::in_session(upstream, grant.headers_for(server));
+    let head = headers::in_session(upstream, grant.headers_at(server, target));
     match Upcall::post(desk, server, target, head, frame, None).await? {
         Contact::SessionLost => Err(broken(
             server,
@@ -153,7 +153,7 @@ pub(super) async fn set_level(
     message: &Message,
     grant: &Grant,
 ) -> Outcome {
-    let federation = desk.board.federation();
+    let federation = &exchange.arrival().snapshot;
     let endpoint = &exchange.arrival().endpoint;
     let levels = [
         "debug",
