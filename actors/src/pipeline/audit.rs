@@ -17,7 +17,8 @@ pub struct AuditActor;
 // === impl Measured ===
 
 impl Measured {
-    pub(super) fn new(exchange: Exchange, outcome: Outcome) -> Self {
+    pub(super) fn new(mut exchange: Exchange, outcome: Outcome) -> Self {
+        exchange.leave();
         Self(Some((exchange, outcome)))
     }
 }
@@ -45,8 +46,8 @@ impl Handler<Measured> for AuditActor {
     type Result = ();
 
     fn handle(&mut self, mut measured: Measured, _context: &mut Self::Context) {
-        if let Some((exchange, outcome)) = measured.0.take() {
-            exchange.metrics().passed(Stage::Audit);
+        if let Some((mut exchange, outcome)) = measured.0.take() {
+            exchange.enter(Stage::Audit);
             exchange.settle(outcome);
         }
     }

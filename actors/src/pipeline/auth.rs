@@ -50,8 +50,8 @@ impl Actor for AuthActor {
 impl Handler<Received> for AuthActor {
     type Result = ();
 
-    fn handle(&mut self, Received(exchange): Received, _context: &mut Self::Context) {
-        exchange.metrics().passed(Stage::Auth);
+    fn handle(&mut self, Received(mut exchange): Received, _context: &mut Self::Context) {
+        exchange.enter(Stage::Auth);
         let provider = &exchange.settings().auth;
         match provider.validate_credential(exchange.arrival().credentials.as_ref()) {
             Answer::Now(verdict) => self.lane.decide(exchange, verdict),

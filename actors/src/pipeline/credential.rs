@@ -28,7 +28,12 @@ pub struct CredentialActor {
 // === impl Permitted ===
 
 impl Permitted {
-    pub(super) fn new(exchange: Exchange, principal: Arc<UserPrincipal>, target: Target) -> Self {
+    pub(super) fn new(
+        mut exchange: Exchange,
+        principal: Arc<UserPrincipal>,
+        target: Target,
+    ) -> Self {
+        exchange.leave();
         Self {
             exchange,
             principal,
@@ -63,7 +68,7 @@ impl Handler<Permitted> for CredentialActor {
             principal,
             target,
         } = permitted;
-        exchange.metrics().passed(Stage::Credential);
+        exchange.enter(Stage::Credential);
         exchange.strip_credentials();
         let settings = exchange.settings().clone();
         let grant = Grant {

@@ -9,15 +9,15 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 use weir_plugin_protocol::jsonrpc::Message;
-use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal};
+use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal, Version};
 use weir_plugin_protocol::{Credentials, UserPrincipal};
 
-use super::metrics::Metrics;
+use super::metrics::{Ledger, Meter, Stage, Stamps};
 use super::reply::{ClientGone, Reply, Response, event};
 use super::{Outcome, Refusal, record};
 use crate::builtin::audit_lines::AuditSlot;
 use crate::settings::Settings;
-use crate::upstream::{Endpoint, Federation, ServerName};
+use crate::upstream::{Endpoint, Federation, LinkView, ServerName};
 
 /// How long a client may leave its stream unread before it is taken for gone.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +33,8 @@ struct Inner {
     facts: Facts,
     reply: Reply,
     audit: Option<AuditSlot>,
-    metrics: Arc<Metrics>,
+    meter: Arc<Meter>,
+    stamps: Stamps,
     measured: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -63,6 +64,8 @@ pub struct Arrival {
     pub parameters: Vec<(HeaderName, HeaderValue)>,
     /// Bytes of the body.
     pub request_bytes: usize,
+    /// Whether the answer is to say where its time went.
+    pub tell_timing: bool,
 }
 
 /// The request, by what can be done with it.
@@ -91,6 +94,10 @@ pub struct Facts {
     pub principal: Option<Arc<UserPrincipal>>,
     /// The upstream server.
     pub server: Option<ServerName>,
+    /// The face of that server that the request is for.
+    pub link: Option<Arc<LinkView>>,
+    /// The revision of the legacy session.
+    pub version: Option<Version>,
     /// The tool, prompt or URI, by its own name at its server.
     pub target: Option<String>,
     /// The legacy session, by its public number.
@@ -112,15 +119,16 @@ impl Exchange {
         arrival: Arrival,
         permit: Option<OwnedSemaphorePermit>,
         audit: AuditSlot,
-        metrics: Arc<Metrics>,
+        meter: Arc<Meter>,
     ) -> (Self, oneshot::Receiver<Response>) {
         let (reply, receiver) = Reply::new();
         let inner = Inner {
+            stamps: meter.start(&arrival),
             arrival,
             facts: Facts::default(),
             reply,
             audit: Some(audit),
-            metrics,
+            meter,
             measured: false,
             _permit: permit,
         };
@@ -158,13 +166,19 @@ impl Exchange {
         self.0.arrival.credentials = None;
     }
 
-    /// Counts the outcome, once.
-    pub(super) fn measure(&mut self, outcome: &Outcome) {
-        self.0.measure(outcome);
+    /// A stage has the request in hand.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.0.meter.enter(stage, &mut self.0.stamps);
     }
 
-    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
-        &self.0.metrics
+    /// The stage is about to hand the request on.
+    pub(super) fn leave(&mut self) {
+        self.0.stamps.leave();
+    }
+
+    /// Counts the outcome, once.
+    pub(super) fn measure(&mut self, outcome: &Outcome, ledger: Option<&mut Ledger>) {
+        self.0.measure(outcome, ledger);
     }
 
     /// The raw JSON id of the request, if it has one.
@@ -184,11 +198,19 @@ impl Exchange {
 
     pub(crate) fn open_stream_with(
         &mut self,
-        headers: Vec<(HeaderName, HeaderValue)>,
+        mut headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<(), ClientGone> {
         if self.0.reply.is_streaming() {
             return Ok(());
         }
+        let Inner {
+            meter,
+            stamps,
+            arrival,
+            facts,
+            ..
+        } = &*self.0;
+        headers.extend(meter.early_timing(stamps, arrival, facts));
         self.0.reply.open(headers)
     }
 
@@ -260,9 +282,10 @@ impl Inner {
         outcome
     }
 
-    fn measure(&mut self, outcome: &Outcome) {
+    fn measure(&mut self, outcome: &Outcome, ledger: Option<&mut Ledger>) {
         if !std::mem::replace(&mut self.measured, true) {
-            self.metrics.settled(&self.arrival, &self.facts, outcome);
+            self.meter
+                .settled(ledger, &self.arrival, &self.facts, outcome);
         }
     }
 
@@ -274,7 +297,11 @@ impl Inner {
             let sent = self.facts.streamed_bytes + outcome.body.len();
             slot.record(&record::event(&self.arrival, &self.facts, &outcome, sent));
         }
+        self.stamps.leave();
+        let timing = self.meter.timing(&self.stamps, &self.arrival, &self.facts);
+        outcome.headers.extend(timing);
         self.reply.settle(outcome);
+        self.meter.timed(&self.stamps, &self.facts);
     }
 }
 
@@ -285,7 +312,7 @@ impl Drop for Inner {
         }
         let dispatched = self.facts.dispatched;
         let outcome = self.refusal(Refusal::Aborted { dispatched });
-        self.measure(&outcome);
+        self.measure(&outcome, None);
         self.settle(outcome);
     }
 }

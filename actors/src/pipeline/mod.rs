@@ -41,7 +41,7 @@ pub use dispatch::{Mail, TaskOwners};
 pub use drill::Drill;
 pub use exchange::{Arrival, ClientRequest, Exchange, Facts};
 pub use limits::LimitsConfig;
-pub use metrics::{Metrics, Stage};
+pub use metrics::{Meter, Metrics, MetricsConfig, Stage};
 pub use outcome::{Outcome, Verdict};
 pub use refusal::Refusal;
 pub use reply::{ClientGone, Response, ResponseBody, event};

@@ -38,7 +38,8 @@ pub struct PolicyLane {
 // === impl Authenticated ===
 
 impl Authenticated {
-    pub(super) fn new(exchange: Exchange, principal: Arc<UserPrincipal>) -> Self {
+    pub(super) fn new(mut exchange: Exchange, principal: Arc<UserPrincipal>) -> Self {
+        exchange.leave();
         Self {
             exchange,
             principal,
@@ -74,7 +75,7 @@ impl Handler<Authenticated> for PolicyActor {
         }: Authenticated,
         _context: &mut Self::Context,
     ) {
-        exchange.metrics().passed(Stage::Policy);
+        exchange.enter(Stage::Policy);
         let target = match resolve(exchange.arrival()) {
             Ok(target) => target,
             Err(refusal) => {
@@ -86,6 +87,7 @@ impl Handler<Authenticated> for PolicyActor {
         if let Target::Server { route, .. } = &target {
             let facts = exchange.facts_mut();
             facts.server = Some(route.server.name.clone());
+            facts.link = Some(route.link.clone());
             facts.target = target.own_name().map(str::to_owned);
         }
         match verdict {

@@ -3,6 +3,7 @@
 use actix::{Actor, Context, Handler, Message};
 
 use super::audit::{AuditActor, Measured};
+use super::metrics::Ledger;
 use super::{Exchange, Outcome, Stage};
 use crate::mailbox::Mailbox;
 
@@ -11,16 +12,18 @@ use crate::mailbox::Mailbox;
 #[rtype(result = "()")]
 pub struct Answered(Option<(Exchange, Outcome)>);
 
-/// Counts and times outcomes. Loses nothing on restart: the registry outlives it.
+/// Counts and times outcomes. Loses nothing on restart: the counts outlive it, and where they are is looked up again.
 pub struct TelemetryActor {
     audit: Mailbox<AuditActor>,
+    ledger: Ledger,
 }
 
 // === impl Answered ===
 
 impl Answered {
     /// Any stage may end a request; so may the door, for what it refuses.
-    pub fn new(exchange: Exchange, outcome: Outcome) -> Self {
+    pub fn new(mut exchange: Exchange, outcome: Outcome) -> Self {
+        exchange.leave();
         Self(Some((exchange, outcome)))
     }
 }
@@ -29,7 +32,7 @@ impl Drop for Answered {
     /// A message that nobody handles is settled as it is: what is known is not thrown away because a stage restarts.
     fn drop(&mut self) {
         if let Some((mut exchange, outcome)) = self.0.take() {
-            exchange.measure(&outcome);
+            exchange.measure(&outcome, None);
             exchange.settle(outcome);
         }
     }
@@ -40,7 +43,10 @@ impl Drop for Answered {
 impl TelemetryActor {
     /// A stage with nothing in hand.
     pub fn new(audit: Mailbox<AuditActor>) -> Self {
-        Self { audit }
+        Self {
+            audit,
+            ledger: Ledger::default(),
+        }
     }
 }
 
@@ -59,8 +65,8 @@ impl Handler<Answered> for TelemetryActor {
         let Some((mut exchange, outcome)) = answered.0.take() else {
             return;
         };
-        exchange.metrics().passed(Stage::Telemetry);
-        exchange.measure(&outcome);
+        exchange.enter(Stage::Telemetry);
+        exchange.measure(&outcome, Some(&mut self.ledger));
         super::forward(&self.audit, Measured::new(exchange, outcome));
     }
 }

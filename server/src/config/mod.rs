@@ -32,7 +32,7 @@ pub use weir_actors::builtin::audit_lines::{AuditConfig, AuditSinkKind};
 pub use weir_actors::builtin::auth::AuthConfig;
 pub use weir_actors::builtin::rules::PolicyConfig;
 pub use weir_actors::builtin::static_credentials::CredentialsConfig;
-pub use weir_actors::pipeline::LimitsConfig;
+pub use weir_actors::pipeline::{LimitsConfig, MetricsConfig};
 pub use weir_actors::seal::SealingConfig;
 pub use weir_actors::supervisor::SupervisionConfig;
 pub use weir_actors::upstream::config::ServerConfig;
@@ -76,6 +76,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// What clients keep for the gateway is sealed with.
     pub sealing: SealingConfig,
+    /// What is counted, and how finely.
+    pub metrics: MetricsConfig,
     /// What the gateway says of itself, on standard error.
     pub log: LogConfig,
     /// How long requests in flight may take to finish after SIGTERM. Then they are cut off. Default 30s.
@@ -164,6 +166,7 @@ impl Default for Config {
             supervision: SupervisionConfig::default(),
             audit: AuditConfig::default(),
             sealing: SealingConfig::default(),
+            metrics: MetricsConfig::default(),
             log: LogConfig::default(),
             drain_timeout: Span(Duration::from_secs(30)),
         }

@@ -110,8 +110,9 @@ async fn serve(
         session_id: read::session_id(&request),
         parameters: read::parameters(&request),
         request_bytes,
+        tell_timing: face.meter.tells_timing(|| read::asks_for_timing(&request)),
     };
-    let (exchange, answer) = Exchange::admit(arrival, permit, slot, face.metrics.clone());
+    let (exchange, answer) = Exchange::admit(arrival, permit, slot, face.meter.clone());
     face.door.enter(exchange);
     match answer.await {
         Ok(response) => write::response(response),

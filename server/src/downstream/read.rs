@@ -88,6 +88,13 @@ pub(super) fn session_id(request: &HttpRequest) -> Option<String> {
     }
 }
 
+/// Whether the client wants to know where the time of its request goes: `Weir-Timing: 1`.
+pub(super) fn asks_for_timing(request: &HttpRequest) -> bool {
+    const WEIR_TIMING: HeaderName = HeaderName::from_static("weir-timing");
+    let asked = request.headers().get(WEIR_TIMING);
+    asked.is_some_and(|value| value == "1")
+}
+
 /// The `Mcp-Param-*` headers, which are passed on to the server that understands them.
 pub(super) fn parameters(request: &HttpRequest) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let parameters = request

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
-use weir_actors::pipeline::{Door, Metrics, Pipeline, PipelineParts};
+use weir_actors::pipeline::{Door, Meter, Pipeline, PipelineParts};
 use weir_actors::supervisor::{ChildSpec, ChildState, GroupConfig, Spawner, SupervisorHandle};
 use weir_actors::upstream::UpstreamBoard;
 
@@ -39,7 +39,7 @@ pub struct Face {
     pub(super) door: Door,
     pub(super) admission: Admission,
     pub(super) board: UpstreamBoard,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// Runs work on a worker's thread.
@@ -92,7 +92,7 @@ impl Workers {
             door: pipeline.door(),
             admission: self.admission,
             board: self.parts.board.clone(),
-            metrics: self.parts.metrics.clone(),
+            meter: self.parts.metrics.meter(number),
         }
     }
 }

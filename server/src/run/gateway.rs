@@ -61,7 +61,8 @@ impl Gateway {
         sockets: Sockets,
         on_pipeline: OnPipeline,
     ) -> Result<Self, String> {
-        let metrics = Metrics::new().map_err(|error| format!("metrics: {error}"))?;
+        let metrics = Metrics::new(config.metrics.clone());
+        let metrics = metrics.map_err(|error| format!("metrics: {error}"))?;
         let roles = Roles::load(config, outside)?;
         let (records, store) = audit::open(config, outside)?;
         // Streams hold their place for as long as they are open.

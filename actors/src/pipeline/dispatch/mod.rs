@@ -89,7 +89,8 @@ pub struct Desk {
 // === impl Sealed ===
 
 impl Sealed {
-    pub(super) fn new(exchange: Exchange, target: Target, grant: Grant) -> Self {
+    pub(super) fn new(mut exchange: Exchange, target: Target, grant: Grant) -> Self {
+        exchange.leave();
         Self {
             exchange,
             target,
@@ -167,13 +168,13 @@ impl Handler<Sealed> for DispatchActor {
     fn handle(
         &mut self,
         Sealed {
-            exchange,
+            mut exchange,
             target,
             grant,
         }: Sealed,
         _context: &mut Self::Context,
     ) {
-        exchange.metrics().passed(Stage::Dispatch);
+        exchange.enter(Stage::Dispatch);
         match exchange.arrival().request {
             ClientRequest::Modern(_) => modern::dispatch(&self.desk, exchange, target, grant),
             _ => legacy::dispatch(&self.desk, exchange, target, grant),

@@ -3,14 +3,28 @@
 //! Every subject has a room with its own struct: it registers its metrics once, when the gateway starts, and
 //! [`Metrics`] holds it as a field. A new metric goes into the room of its subject; a new subject is a new file with a
 //! `register` and one line in [`Metrics`]. Labels come from closed sets only.
+//!
+//! What every request touches is counted by its worker's [`Meter`], whose handles were found when the worker started:
+//! an atomic addition in memory that no other worker writes to. Names of servers and tools are looked up once for each
+//! worker and kept ([`ledger`]); [`family`] shows the sum of all workers when somebody looks.
 
+mod bounds;
+mod cell;
+mod family;
+mod ledger;
+mod meter;
 mod method;
+mod names;
+mod operation;
 mod register;
 mod requests;
+mod server_timing;
 mod stage;
+mod stamps;
 
 pub mod admission;
 pub mod audit;
+pub mod config;
 pub mod sessions;
 pub mod supervision;
 pub mod upstreams;
@@ -19,24 +33,22 @@ use std::sync::Arc;
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use super::Outcome;
-use super::exchange::{Arrival, Facts};
-
+pub use config::{MetricsConfig, ServerTiming};
+pub use meter::Meter;
 pub use register::Register;
 pub use stage::Stage;
 
-/// Seconds: from 50 microseconds to a minute, because the gateway's own part is far below a millisecond.
-const LATENCY_BUCKETS: [f64; 18] = [
-    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
-    2.0, 5.0, 15.0, 60.0,
-];
+pub(super) use ledger::Ledger;
+pub(super) use stamps::Stamps;
 
 /// Every metric of the gateway and the registry that holds them.
 #[derive(Debug)]
 pub struct Metrics {
+    config: MetricsConfig,
     registry: Registry,
     stages: stage::Stages,
     requests: requests::Requests,
+    operations: operation::Operations,
     /// What is under way, and what is not let in.
     pub admission: admission::AdmissionMetrics,
     /// The servers behind the gateway.
@@ -56,35 +68,31 @@ impl Metrics {
     ///
     /// # Errors
     /// A name is not acceptable or is taken twice: a defect.
-    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+    pub fn new(config: MetricsConfig) -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
         let register = Register::new(&registry);
         Ok(Arc::new(Self {
             stages: stage::Stages::register(&register)?,
             requests: requests::Requests::register(&register)?,
+            operations: operation::Operations::register(&register, &config)?,
             admission: admission::AdmissionMetrics::register(&register)?,
             upstreams: upstreams::UpstreamMetrics::register(&register)?,
             sessions: sessions::SessionMetrics::register(&register)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,
             audit: audit::AuditMetrics::register(&register)?,
             registry,
+            config,
         }))
     }
 
-    /// Counts a message at a stage.
-    pub fn passed(&self, stage: Stage) {
-        self.stages.passed(stage);
+    /// The counts of a worker.
+    pub fn meter(self: &Arc<Self>, worker: usize) -> Arc<Meter> {
+        Arc::new(Meter::new(self.clone(), worker))
     }
 
     /// How many messages a stage has handled.
     pub fn passed_count(&self, stage: Stage) -> u64 {
         self.stages.count(stage)
-    }
-
-    /// Counts and times the end of a request.
-    pub fn settled(&self, arrival: &Arrival, facts: &Facts, outcome: &Outcome) {
-        self.requests
-            .settled(arrival, facts, outcome, arrival.at.elapsed());
     }
 
     /// The registry as Prometheus text.

@@ -1,10 +1,10 @@
 //! The one way into the registry.
 
 use prometheus::core::Collector;
-use prometheus::{
-    Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::cell::Cell;
+use super::family::{Family, Labels};
 
 /// Registers metrics while the gateway starts. Every room takes what it counts from here, once; a name that is taken
 /// twice, or is no name, stops the start.
@@ -44,16 +44,27 @@ impl<'a> Register<'a> {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    /// A histogram for each combination of label values, with these upper bounds of its buckets.
-    pub fn histograms(
+    /// A metric of the hot path, whose labels are names that come from servers.
+    pub(super) fn family<L: Labels, C: Cell>(
         &self,
         name: &str,
         help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> Result<HistogramVec, Error> {
-        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.add(HistogramVec::new(options, labels)?)
+        labels: &'static [&'static str],
+        shape: C::Shape,
+        max: usize,
+    ) -> Result<Family<L, C>, Error> {
+        self.add(Family::new(name, help, labels, shape, max)?)
+    }
+
+    /// A metric of the hot path, whose labels are words of the gateway's own.
+    pub(super) fn closed<const N: usize, C: Cell>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str; N],
+        shape: C::Shape,
+    ) -> Result<Family<[&'static str; N], C>, Error> {
+        self.family(name, help, labels, shape, usize::MAX)
     }
 
     fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, Error> {

@@ -1,7 +1,10 @@
 //! The stages of the conveyor and how many messages each has handled.
 
-use prometheus::{Error, IntCounter};
+use prometheus::Error;
 
+use super::bounds::STAGE;
+use super::cell::{Count, Timing};
+use super::family::Family;
 use super::register::Register;
 
 /// The stages, in the order of the conveyor.
@@ -24,7 +27,9 @@ pub enum Stage {
 /// What passed each stage.
 #[derive(Debug)]
 pub(super) struct Stages {
-    messages: [IntCounter; Stage::ALL.len()],
+    pub(super) messages: Family<[&'static str; 1], Count>,
+    pub(super) spent: Family<[&'static str; 1], Timing>,
+    pub(super) waited: Family<[&'static str; 1], Timing>,
 }
 
 // === impl Stage ===
@@ -57,23 +62,30 @@ impl Stage {
 
 impl Stages {
     pub(super) fn register(register: &Register<'_>) -> Result<Self, Error> {
-        let messages = register.counters(
-            "weir_stage_messages_total",
-            "Messages that a pipeline stage has handled.",
-            &["stage"],
-        )?;
         Ok(Self {
-            messages: Stage::ALL.map(|stage| messages.with_label_values(&[stage.as_str()])),
+            messages: register.closed(
+                "weir_stage_messages_total",
+                "Messages that a pipeline stage has handled.",
+                &["stage"],
+                (),
+            )?,
+            spent: register.closed(
+                "weir_stage_duration_seconds",
+                "Time that a stage worked for a request, for one request in metrics.stage_sample; door is reading it, dispatch is without waiting for the upstream.",
+                &["stage"],
+                STAGE,
+            )?,
+            waited: register.closed(
+                "weir_stage_wait_seconds",
+                "Time that a request lay in the queue of a stage, for one request in metrics.stage_sample.",
+                &["stage"],
+                STAGE,
+            )?,
         })
     }
 
-    pub(super) fn passed(&self, stage: Stage) {
-        if let Some(counter) = self.messages.get(stage as usize) {
-            counter.inc();
-        }
-    }
-
+    /// How many messages a stage has handled.
     pub(super) fn count(&self, stage: Stage) -> u64 {
-        self.messages.get(stage as usize).map_or(0, IntCounter::get)
+        self.messages.total(&[stage.as_str()])
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn dispatch(desk: &Rc<Desk>, mut exchange: Exchange, target: Target, 
         Err(refusal) => return desk.refuse(exchange, refusal),
     };
     exchange.facts_mut().session = Some(session.public_number());
+    exchange.facts_mut().version = Some(session.version);
     let desk = desk.clone();
     match (&exchange.arrival().request, message) {
         (ClientRequest::OpenStream, _) => {

@@ -1,0 +1,204 @@
+//! The counts of one worker: every handle that the hot path needs, found when the worker starts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::header::{HeaderName, HeaderValue};
+
+use super::cell::{Count, Timing};
+use super::family::Shard;
+use super::ledger::{Ledger, Search};
+use super::method::{self, MethodLabel};
+use super::operation::{Ended, Handles, Network};
+use super::server_timing::{self, Whole};
+use super::stamps::Stamps;
+use super::{Metrics, Stage};
+use crate::pipeline::{Arrival, ClientRequest, Facts, Outcome, Verdict};
+
+/// The counts of one worker. Its requests carry it with them.
+#[derive(Debug)]
+pub struct Meter {
+    metrics: Arc<Metrics>,
+    shard: Shard,
+    /// Requests so far, for choosing those that are timed stage by stage.
+    turn: AtomicU32,
+    stages: [StageCells; Stage::ALL.len()],
+    door: Arc<Timing>,
+    /// By the place of the method's label.
+    methods: Vec<MethodCells>,
+    overhead: Arc<Timing>,
+}
+
+#[derive(Debug)]
+struct StageCells {
+    messages: Arc<Count>,
+    spent: Arc<Timing>,
+    waited: Arc<Timing>,
+}
+
+#[derive(Debug)]
+struct MethodCells {
+    verdicts: [Arc<Count>; Verdict::ALL.len()],
+    duration: Arc<Timing>,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    pub(super) fn new(metrics: Arc<Metrics>, shard: Shard) -> Self {
+        let stages = &metrics.stages;
+        let requests = &metrics.requests;
+        Self {
+            shard,
+            turn: AtomicU32::new(0),
+            stages: Stage::ALL.map(|stage| StageCells {
+                messages: stages.messages.cell(&[stage.as_str()], shard),
+                spent: stages.spent.cell(&[stage.as_str()], shard),
+                waited: stages.waited.cell(&[stage.as_str()], shard),
+            }),
+            door: stages.spent.cell(&["door"], shard),
+            methods: method::all()
+                .map(|method| MethodCells {
+                    verdicts: Verdict::ALL
+                        .map(|verdict| requests.verdicts.cell(&[method, verdict.as_str()], shard)),
+                    duration: requests.duration.cell(&[method], shard),
+                })
+                .collect(),
+            overhead: requests.overhead.cell(&[], shard),
+            metrics,
+        }
+    }
+
+    /// Everything else that is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether a request's answer is to say where its time went; `asked` says whether its client asked for that.
+    pub fn tells_timing(&self, asked: impl FnOnce() -> bool) -> bool {
+        self.metrics.config.server_timing.applies(asked)
+    }
+
+    /// Starts the clock of a request, if it is timed.
+    pub(in crate::pipeline) fn start(&self, arrival: &Arrival) -> Stamps {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        if arrival.tell_timing || turn.is_multiple_of(self.metrics.config.stage_sample.get()) {
+            Stamps::start(arrival.at)
+        } else {
+            Stamps::default()
+        }
+    }
+
+    /// Counts a message at a stage.
+    pub(in crate::pipeline) fn enter(&self, stage: Stage, stamps: &mut Stamps) {
+        if let Some(cells) = self.stages.get(stage as usize) {
+            cells.messages.inc();
+        }
+        stamps.enter(stage);
+    }
+
+    /// Counts and times the end of a request. What has no ledger at hand takes locks.
+    pub(in crate::pipeline) fn settled(
+        &self,
+        ledger: Option<&mut Ledger>,
+        arrival: &Arrival,
+        facts: &Facts,
+        outcome: &Outcome,
+    ) {
+        let total = arrival.at.elapsed();
+        let upstream = facts.upstream_time;
+        let method = MethodLabel::of(&arrival.request);
+        if let Some(cells) = self.methods.get(method.place()) {
+            if let Some(count) = cells.verdicts.get(outcome.verdict.index()) {
+                count.inc();
+            }
+            cells.duration.observe(total);
+        }
+        if !method.waits() {
+            self.overhead.observe(total.saturating_sub(upstream));
+        }
+        let count = |handles: &Handles| {
+            if let Some(operation) = &handles.served {
+                operation.observe(total);
+            }
+            if let Some(sent) = &handles.sent {
+                sent.operation.observe(upstream);
+                sent.requests.inc();
+                sent.duration.observe(upstream);
+            }
+        };
+        let ended = Ended {
+            method,
+            verdict: outcome.verdict,
+            error_code: outcome.error_code,
+            version: match &arrival.request {
+                ClientRequest::Modern(request) => Some(request.version),
+                _ => facts.version,
+            },
+            client: Network::Http,
+            sent: facts.dispatched,
+        };
+        let name = facts.target.as_deref().filter(|_| method.has_name());
+        let at = facts.server.as_ref().zip(facts.link.as_ref());
+        let search = Search {
+            operations: &self.metrics.operations,
+            shard: self.shard,
+            max_names: self.metrics.config.max_names,
+        };
+        match ledger {
+            Some(ledger) => ledger.find(&search, &ended, at, name, count),
+            None => {
+                let at = at.map(|(server, link)| (server, link.as_ref()));
+                count(&search.run(&ended, at, name));
+            }
+        }
+    }
+
+    /// The header for the head of an event stream: it says where the time went until now.
+    pub(in crate::pipeline) fn early_timing(
+        &self,
+        stamps: &Stamps,
+        arrival: &Arrival,
+        facts: &Facts,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        tells(arrival, facts).then(|| server_timing::header(stamps, None))?
+    }
+
+    /// The header for an answer that is complete.
+    pub(in crate::pipeline) fn timing(
+        &self,
+        stamps: &Stamps,
+        arrival: &Arrival,
+        facts: &Facts,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let whole = || Whole {
+            upstream: facts.upstream_time,
+            total: arrival.at.elapsed(),
+        };
+        tells(arrival, facts).then(|| server_timing::header(stamps, Some(whole())))?
+    }
+
+    /// Counts where the time of an answered request went.
+    pub(in crate::pipeline) fn timed(&self, stamps: &Stamps, facts: &Facts) {
+        if !stamps.is_timed() {
+            return;
+        }
+        self.door.observe(stamps.door);
+        for (stage, cells) in Stage::ALL.into_iter().zip(&self.stages) {
+            if let Some(waited) = stamps.waited(stage) {
+                cells.waited.observe(waited);
+            }
+            if let Some(spent) = stamps.spent(stage) {
+                cells.spent.observe(match stage {
+                    Stage::Dispatch => spent.saturating_sub(facts.upstream_time),
+                    _ => spent,
+                });
+            }
+        }
+    }
+}
+
+/// Whether the caller is told: it asked, and it is somebody who is known here.
+fn tells(arrival: &Arrival, facts: &Facts) -> bool {
+    arrival.tell_timing && facts.principal.is_some()
+}
