@@ -191,6 +191,15 @@ impl AuditLog {
         }
     }
 
+    /// Whether a place could be reserved at this moment; if not, that counts as refused.
+    pub fn has_room(&self) -> bool {
+        let room = self.shared.healthy.load(Ordering::Acquire) && self.entries.capacity() > 0;
+        if !room {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        room
+    }
+
     /// Waits until everything that was recorded before is written. Waits for ever while lines cannot be written:
     /// whoever shuts down sets a limit.
     pub async fn flush(&self) -> Result<(), AuditFull> {

@@ -36,7 +36,7 @@ struct Inner {
     meter: Arc<Meter>,
     stamps: Stamps,
     measured: bool,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What the client sent; fixed at the door.
@@ -130,7 +130,7 @@ impl Exchange {
             audit: Some(audit),
             meter,
             measured: false,
-            _permit: permit,
+            permit,
         };
         (Self(Box::new(inner)), receiver)
     }
@@ -300,7 +300,7 @@ impl Inner {
         self.stamps.leave();
         let timing = self.meter.timing(&self.stamps, &self.arrival, &self.facts);
         outcome.headers.extend(timing);
-        self.reply.settle(outcome);
+        self.reply.settle(outcome, self.permit.take());
         self.meter.timed(&self.stamps, &self.facts);
     }
 }

@@ -30,6 +30,16 @@ pub struct LimitsConfig {
     pub ask_deadline: Span,
     /// How long the body of a request may take to arrive. Default 30s.
     pub body_timeout: Span,
+    /// Bytes a second that a body must have come with, once it takes longer than 5 s. A slower one is refused with 408.
+    /// Default 1024; 0: only `body_timeout` counts.
+    pub min_upload_rate: usize,
+    /// Bodies that are waited for at once, because they did not come together with their request. One more is refused
+    /// with 503, also if half of the places are taken and a quarter of all by the same peer. Default 4096.
+    pub max_uploads: usize,
+    /// Bytes that have come of these bodies, together, by the same rule. Default 268435456 (256 MiB).
+    pub max_upload_bytes: usize,
+    /// How long a client may take nothing of its answer before the connection is cut. Default 30s.
+    pub write_timeout: Span,
     /// How long a legacy session is kept without a request. Its sealed id stays good: the session is rebuilt when it
     /// is used again. Default 30m.
     pub session_idle: Span,
@@ -48,6 +58,10 @@ impl Default for LimitsConfig {
             deadline: Span(Duration::from_secs(60)),
             ask_deadline: Span(Duration::from_secs(600)),
             body_timeout: Span(Duration::from_secs(30)),
+            min_upload_rate: 1024,
+            max_uploads: 4096,
+            max_upload_bytes: 256 * 1024 * 1024,
+            write_timeout: Span(Duration::from_secs(30)),
             session_idle: Span(Duration::from_secs(1800)),
         }
     }

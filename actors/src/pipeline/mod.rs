@@ -44,7 +44,7 @@ pub use limits::LimitsConfig;
 pub use metrics::{Meter, Metrics, MetricsConfig, Stage};
 pub use outcome::{Outcome, Verdict};
 pub use refusal::Refusal;
-pub use reply::{ClientGone, Response, ResponseBody, event};
+pub use reply::{ClientGone, Held, Response, ResponseBody, event};
 pub use target::Target;
 
 use crate::mailbox::Mailbox;

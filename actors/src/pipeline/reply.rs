@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::Outcome;
 
@@ -18,6 +18,22 @@ pub struct Response {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
     pub body: ResponseBody,
+    /// What stays taken until the body has been written or its reader is given up. Drop it then.
+    pub held: Held,
+}
+
+/// The permit of a request that is answered, but whose answer is still being written.
+#[derive(Debug, Default)]
+pub struct Held(#[expect(dead_code, reason = "kept for its drop")] HeldKind);
+
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "kept for its drop")]
+enum HeldKind {
+    #[default]
+    Nothing,
+    Permit(OwnedSemaphorePermit),
+    /// Comes when the request is settled; until then the request holds it.
+    Later(oneshot::Receiver<OwnedSemaphorePermit>),
 }
 
 /// The body of a [`Response`].
@@ -36,6 +52,7 @@ pub(super) enum Reply {
     Streaming {
         frames: mpsc::Sender<Bytes>,
         last: mpsc::OwnedPermit<Bytes>,
+        held: oneshot::Sender<OwnedSemaphorePermit>,
     },
     Done,
 }
@@ -72,11 +89,13 @@ impl Reply {
         let Ok(last) = frames.clone().try_reserve_owned() else {
             return Err(ClientGone);
         };
-        *self = Self::Streaming { frames, last };
+        let (held, later) = oneshot::channel();
+        *self = Self::Streaming { frames, last, held };
         let response = Response {
             status: 200,
             headers,
             body: ResponseBody::Events(receiver),
+            held: Held(HeldKind::Later(later)),
         };
         head.send(response).map_err(|_| ClientGone)
     }
@@ -97,21 +116,27 @@ impl Reply {
         }
     }
 
-    /// Gives the answer.
-    pub(super) fn settle(&mut self, outcome: Outcome) {
+    /// Gives the answer, and with it the permit: both end where the answer is written.
+    pub(super) fn settle(&mut self, outcome: Outcome, permit: Option<OwnedSemaphorePermit>) {
         match std::mem::replace(self, Self::Done) {
             Self::Pending(head) => {
                 let response = Response {
                     status: outcome.status,
                     headers: outcome.headers,
                     body: ResponseBody::Whole(outcome.body),
+                    held: Held(permit.map_or(HeldKind::Nothing, HeldKind::Permit)),
                 };
                 let _client_gone = head.send(response);
             }
-            Self::Streaming { last, .. } if !outcome.body.is_empty() => {
-                last.send(event(&outcome.body));
+            Self::Streaming { last, held, .. } => {
+                if let Some(permit) = permit {
+                    let _client_gone = held.send(permit);
+                }
+                if !outcome.body.is_empty() {
+                    last.send(event(&outcome.body));
+                }
             }
-            Self::Streaming { .. } | Self::Done => {}
+            Self::Done => {}
         }
     }
 }
@@ -163,11 +188,32 @@ mod tests {
             .try_send(Bytes::from_static(b"x"))
             .is_ok()
         {}
-        reply.settle(Outcome::ok(Bytes::from_static(b"{}")));
+        reply.settle(Outcome::ok(Bytes::from_static(b"{}")), None);
         let mut last = Bytes::new();
         while let Some(frame) = frames.recv().await {
             last = frame;
         }
         assert_eq!(&last[..], b"event: message\ndata: {}\n\n");
+    }
+
+    #[tokio::test]
+    async fn the_permit_lasts_as_long_as_the_answer() {
+        let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(2));
+        let (mut whole, head) = Reply::new();
+        let permit = permits.clone().try_acquire_owned().unwrap();
+        whole.settle(Outcome::ok(Bytes::from_static(b"{}")), Some(permit));
+        let whole = head.await.unwrap();
+
+        let (mut stream, head) = Reply::new();
+        stream.open(Vec::new()).unwrap();
+        let permit = permits.clone().try_acquire_owned().unwrap();
+        stream.settle(Outcome::ok(Bytes::from_static(b"{}")), Some(permit));
+        let stream = head.await.unwrap();
+
+        assert_eq!(permits.available_permits(), 0, "neither has been written");
+        drop(whole);
+        assert_eq!(permits.available_permits(), 1);
+        drop(stream);
+        assert_eq!(permits.available_permits(), 2);
     }
 }

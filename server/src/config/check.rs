@@ -130,6 +130,9 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
         ("deadline", limits.deadline.0.is_zero()),
         ("ask_deadline", limits.ask_deadline.0.is_zero()),
         ("body_timeout", limits.body_timeout.0.is_zero()),
+        ("max_uploads", limits.max_uploads == 0),
+        ("max_upload_bytes", limits.max_upload_bytes == 0),
+        ("write_timeout", limits.write_timeout.0.is_zero()),
         ("session_idle", limits.session_idle.0.is_zero()),
     ] {
         if is_zero {

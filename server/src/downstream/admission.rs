@@ -33,6 +33,11 @@ impl Admission {
         }
     }
 
+    /// Whether there is room for a record at all, at this moment.
+    pub fn can_record(&self) -> bool {
+        self.audit.has_room()
+    }
+
     /// Room for the record; nothing while the audit sink takes no more.
     pub fn reserve_record(&self) -> Option<AuditSlot> {
         self.audit.reserve().ok()

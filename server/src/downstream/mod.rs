@@ -1,13 +1,16 @@
 //! The client face: HTTP in, HTTP out, and everything between is the pipeline's.
 //!
-//! Read in this order: [`admission`] is what a request needs before anything is done for it, [`door`] which hosts and
-//! origins are served, [`read`] turns HTTP into a request of MCP, [`write`] turns the answer into HTTP, [`worker`]
-//! gives every worker thread its own pipeline.
+//! Read in this order: [`watch`] cuts connections that make no progress, [`admission`] is what a request needs before
+//! anything is done for it, [`door`] which hosts and origins are served, [`intake`] how bodies may come in, [`read`]
+//! turns HTTP into a request of MCP, [`write`] turns the answer into HTTP, [`worker`] gives every worker thread its own
+//! pipeline.
 
 pub mod admission;
 mod door;
+pub mod intake;
 pub(crate) mod metadata;
 mod read;
+pub(crate) mod watch;
 mod worker;
 mod write;
 
@@ -24,6 +27,7 @@ use weir_plugin_protocol::jsonrpc::{Limits, Payload};
 use weir_plugin_protocol::mcp::{self, Class, Offered, classify};
 
 pub use admission::Admission;
+pub use intake::Intake;
 pub use worker::{Face, OnPipeline, Workers};
 
 /// `/mcp`: all servers as one.
@@ -69,9 +73,11 @@ async fn serve(
     face: &Face,
     endpoint: Result<Endpoint, Refusal>,
 ) -> HttpResponse {
-    let Some(slot) = face.admission.reserve_record() else {
+    // What cannot be recorded is not even read. The place itself is taken when the body is here: one that takes its time
+    // keeps no place from anybody.
+    if !face.admission.can_record() {
         return write::unrecorded();
-    };
+    }
     let wall = SystemTime::now();
     let at = Instant::now();
     let at_the_door = face.board.federation();
@@ -87,7 +93,10 @@ async fn serve(
                 (at_the_door, Endpoint::All, refused, 0)
             }
         };
-    // A body that takes its time holds up nobody: the permit is taken when it is here.
+    let Some(slot) = face.admission.reserve_record() else {
+        return write::unrecorded();
+    };
+    // For the same reason the permit is taken only now.
     let admitted = match &parsed {
         ClientRequest::Refused(_) => Ok(None),
         parsed if waits(parsed) => face.admission.take_stream().map(Some),
@@ -154,7 +163,7 @@ async fn understand(
     }
     let raw = match http_method {
         mcp::HttpMethod::Post => {
-            match read::body(request, body, &at_the_door.settings.limits).await {
+            match read::body(request, body, &at_the_door.settings.limits, &face.intake).await {
                 Ok(raw) => raw,
                 Err(refusal) => return refuse(at_the_door, refusal),
             }

@@ -2,18 +2,26 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use tokio::time::{Instant, timeout_at};
 use weir_actors::pipeline::{LimitsConfig, Refusal};
 use weir_plugin_protocol::identity::CredentialKind;
 use weir_plugin_protocol::mcp::{HttpMethod, Values, WireHeaders};
 use weir_plugin_protocol::{Credentials, Secret};
 
+use super::intake::{Intake, Upload};
+
 /// `Mcp-Param-*` headers that are passed on.
 const MAX_PARAMETERS: usize = 32;
+/// How long a body may be waited for, and how large it may get meanwhile, before it takes a place among the uploads.
+const SHORT: Duration = Duration::from_millis(100);
+const SMALL: usize = 64 * 1024;
 
 /// The routing headers, as they arrived.
 pub(super) struct HeaderView<'a>(WireHeaders<'a>);
@@ -156,11 +164,55 @@ fn covers(range: &str, wanted: &str) -> bool {
             .is_some_and(|range| range.eq_ignore_ascii_case(kind))
 }
 
-/// Reads the body within its bounds of size and time.
+/// Whether a body is waited for. Many clients write head and body apart, so a short wait is nothing special.
+enum Waiting {
+    Not,
+    Since(Instant),
+    Long(Upload),
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// How long to wait now.
+    fn deadline(&mut self, limits: &LimitsConfig) -> Instant {
+        if let Self::Not = self {
+            *self = Self::Since(Instant::now());
+        }
+        match self {
+            Self::Long(upload) => upload.deadline(limits),
+            Self::Since(since) => *since + SHORT,
+            Self::Not => Instant::now(),
+        }
+    }
+
+    /// What happens when the wait was not the last: it begins to count, and then it has been too long.
+    fn goes_on(
+        &mut self,
+        request: &HttpRequest,
+        intake: &Intake,
+        here: usize,
+        limits: &LimitsConfig,
+    ) -> Result<(), Refusal> {
+        let since = match self {
+            Self::Long(_) => return Err(Refusal::BodyTooSlow),
+            Self::Since(since) => *since,
+            Self::Not => Instant::now(),
+        };
+        let peer = request.peer_addr().map(|peer| peer.ip());
+        let mut upload = intake.begin(peer, since, limits)?;
+        upload.grow(here, limits)?;
+        *self = Self::Long(upload);
+        Ok(())
+    }
+}
+
+/// Reads the body within its bounds of size, time and rate.
 pub(super) async fn body(
     request: &HttpRequest,
     mut payload: web::Payload,
     limits: &LimitsConfig,
+    intake: &Intake,
 ) -> Result<Bytes, Refusal> {
     let cap = limits.max_body_bytes;
     let announced = request.headers().get(header::CONTENT_LENGTH);
@@ -168,31 +220,50 @@ pub(super) async fn body(
     if announced.is_some_and(|length| length > cap as u64) {
         return Err(Refusal::BodyTooLarge(cap));
     }
-    let read = async {
-        let mut first = Bytes::new();
-        let mut whole = BytesMut::new();
-        while let Some(chunk) = poll_fn(|context| Pin::new(&mut payload).poll_next(context)).await {
-            let chunk = chunk.map_err(|_| Refusal::BodyUnreadable)?;
-            if first.len() + whole.len() + chunk.len() > cap {
-                return Err(Refusal::BodyTooLarge(cap));
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    let mut waiting = Waiting::Not;
+    loop {
+        // Nearly always the whole body is there already, and nobody waits.
+        let ready = poll_fn(|context| Poll::Ready(Pin::new(&mut payload).poll_next(context)));
+        let chunk = match ready.await {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => {
+                let here = first.len() + whole.len();
+                let mut next = poll_fn(|context| Pin::new(&mut payload).poll_next(context));
+                loop {
+                    let until = waiting.deadline(limits);
+                    match timeout_at(until, &mut next).await {
+                        Ok(chunk) => break chunk,
+                        Err(_) => waiting.goes_on(request, intake, here, limits)?,
+                    }
+                }
             }
-            // Nearly always there is one chunk, and it is not copied.
-            if first.is_empty() && whole.is_empty() {
-                first = chunk;
-                continue;
-            }
-            if whole.is_empty() {
-                whole.extend_from_slice(&std::mem::take(&mut first));
-            }
-            whole.extend_from_slice(&chunk);
+        };
+        let Some(chunk) = chunk else { break };
+        let chunk = chunk.map_err(|_| Refusal::BodyUnreadable)?;
+        let here = first.len() + whole.len() + chunk.len();
+        if here > cap {
+            return Err(Refusal::BodyTooLarge(cap));
         }
-        Ok(if whole.is_empty() {
-            first
-        } else {
-            whole.freeze()
-        })
-    };
-    tokio::time::timeout(limits.body_timeout.0, read)
-        .await
-        .unwrap_or(Err(Refusal::BodyTooSlow))
+        match &mut waiting {
+            Waiting::Long(upload) => upload.grow(chunk.len(), limits)?,
+            Waiting::Since(_) if here > SMALL => waiting.goes_on(request, intake, here, limits)?,
+            Waiting::Since(_) | Waiting::Not => {}
+        }
+        // Nearly always there is one chunk, and it is not copied.
+        if first.is_empty() && whole.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
 }

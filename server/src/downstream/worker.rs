@@ -9,7 +9,7 @@ use weir_actors::pipeline::{Door, Meter, Pipeline, PipelineParts};
 use weir_actors::supervisor::{ChildSpec, ChildState, GroupConfig, Spawner, SupervisorHandle};
 use weir_actors::upstream::UpstreamBoard;
 
-use super::Admission;
+use super::{Admission, Intake};
 
 /// How often it is looked whether the pipelines serve, at the start.
 const POLL: Duration = Duration::from_millis(2);
@@ -28,6 +28,8 @@ pub struct Workers {
     pub parts: PipelineParts,
     /// What a request needs first.
     pub admission: Admission,
+    /// The bodies that are on their way in.
+    pub intake: Intake,
     /// Numbers the workers.
     pub started: Arc<AtomicUsize>,
     /// Hears of every pipeline that was made; for drills.
@@ -38,6 +40,7 @@ pub struct Workers {
 pub struct Face {
     pub(super) door: Door,
     pub(super) admission: Admission,
+    pub(super) intake: Intake,
     pub(super) board: UpstreamBoard,
     pub(super) meter: Arc<Meter>,
 }
@@ -91,6 +94,7 @@ impl Workers {
         Face {
             door: pipeline.door(),
             admission: self.admission,
+            intake: self.intake,
             board: self.parts.board.clone(),
             meter: self.parts.metrics.meter(number),
         }

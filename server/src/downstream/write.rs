@@ -1,24 +1,73 @@
 //! From the pipeline's answer to HTTP.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::HttpResponse;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
-use weir_actors::pipeline::{Refusal, Response, ResponseBody};
+use weir_actors::pipeline::{Held, Refusal, Response, ResponseBody};
+
+/// What is handed over at once. The next piece is asked for when this one has been written, so this is what a reader
+/// that stops reading holds without a permit, besides what the system buffers.
+const PIECE: usize = 64 * 1024;
 
 /// Frames as they come. Dropping it, because the client has gone, is noticed by whoever sends them.
-struct Frames(mpsc::Receiver<Bytes>);
+struct Frames {
+    frames: mpsc::Receiver<Bytes>,
+    /// The rest of a large one.
+    rest: Bytes,
+    _held: Held,
+}
+
+/// A large answer, piece by piece.
+struct Pieces {
+    rest: Bytes,
+    _held: Held,
+}
 
 impl Stream for Frames {
-    type Item = Result<Bytes, std::convert::Infallible>;
+    type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context).map(|frame| frame.map(Ok))
+        if self.rest.is_empty() {
+            match self.frames.poll_recv(context) {
+                Poll::Ready(Some(frame)) => self.rest = frame,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Some(Ok(piece(&mut self.rest))))
+    }
+}
+
+impl MessageBody for Pieces {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.rest.len() as u64)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let left = !self.rest.is_empty();
+        Poll::Ready(left.then(|| Ok(piece(&mut self.rest))))
+    }
+}
+
+/// Takes the next piece off.
+fn piece(rest: &mut Bytes) -> Bytes {
+    if rest.len() <= PIECE {
+        std::mem::take(rest)
+    } else {
+        rest.split_to(PIECE)
     }
 }
 
@@ -34,9 +83,17 @@ pub(super) fn response(answer: Response) -> HttpResponse {
     }
     match answer.body {
         ResponseBody::Whole(body) if body.is_empty() => builder.finish(),
-        ResponseBody::Whole(body) => builder
-            .content_type(HeaderValue::from_static("application/json"))
-            .body(body),
+        ResponseBody::Whole(body) => {
+            builder.content_type(HeaderValue::from_static("application/json"));
+            if body.len() <= PIECE {
+                builder.body(body)
+            } else {
+                builder.body(Pieces {
+                    rest: body,
+                    _held: answer.held,
+                })
+            }
+        }
         ResponseBody::Events(frames) => builder
             .content_type(HeaderValue::from_static("text/event-stream"))
             .insert_header((
@@ -47,7 +104,11 @@ pub(super) fn response(answer: Response) -> HttpResponse {
                 HeaderName::from_static("x-accel-buffering"),
                 HeaderValue::from_static("no"),
             ))
-            .streaming(Frames(frames)),
+            .streaming(Frames {
+                frames,
+                rest: Bytes::new(),
+                _held: answer.held,
+            }),
     }
 }
 
@@ -58,5 +119,6 @@ pub(super) fn unrecorded() -> HttpResponse {
         status: outcome.status,
         headers: outcome.headers,
         body: ResponseBody::Whole(outcome.body),
+        held: Held::default(),
     })
 }

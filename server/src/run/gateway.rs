@@ -26,7 +26,7 @@ use super::settings::{admin_hosts, equipped, settings};
 use super::state::State;
 use crate::admin::AdminState;
 use crate::config::Config;
-use crate::downstream::{Admission, OnPipeline, Workers};
+use crate::downstream::{Admission, Intake, OnPipeline, Workers};
 
 /// Farewells to servers that may wait.
 const FAREWELLS: usize = 4096;
@@ -95,6 +95,7 @@ impl Gateway {
         let seed = Seed::new(config.supervision.clone());
         let (draining, drained) = watch::channel(false);
         let admission = Admission::new(&config.limits, audit.clone());
+        let intake = Intake::default();
         let workers = Workers {
             pipelines: seed.pipelines(),
             group: config.supervision.pipeline.clone(),
@@ -109,6 +110,7 @@ impl Gateway {
                 next_id: Arc::new(AtomicU64::new(1)),
             },
             admission: admission.clone(),
+            intake: intake.clone(),
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
@@ -122,6 +124,7 @@ impl Gateway {
         let state: Arc<dyn AdminState> = Arc::new(State {
             root: seed.root(),
             admission: admission.clone(),
+            intake,
             audit: audit.clone(),
             board: board.clone(),
             metrics: metrics.clone(),

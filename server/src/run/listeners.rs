@@ -5,25 +5,32 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_http::{HttpService, Request};
+use actix_service::{ServiceFactoryExt, apply_fn_factory, map_config};
+use actix_web::dev::{AppConfig, Server, Service, fn_service};
 use actix_web::http::KeepAlive;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
 use weir_actors::settings::Hosts;
 use weir_actors::supervisor::{ChildContext, ChildSpec};
 use weir_actors::upstream::UpstreamBoard;
 
 use crate::admin::{self, AdminState};
 use crate::config::ListenAddress;
+use crate::downstream::watch::{self, Conduct, Patience, Watch, Watched};
 use crate::downstream::{self, Workers};
 
 /// How long the first start waits for servers that are not ready yet.
 const SETTLE: Duration = Duration::from_secs(10);
-/// How long the head of a request may take.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request may take, give or take a second.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a client may go on sending what is not read any more before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
@@ -137,9 +144,18 @@ fn client_server(
     threads: usize,
     state: Arc<dyn AdminState>,
 ) -> io::Result<Server> {
-    let server = HttpServer::new(move || {
+    let patience = {
+        let board = workers.parts.board.clone();
+        move || Patience {
+            head: HEAD_TIMEOUT,
+            // actix-http counts this too, but not while the rest of an unwanted body is awaited.
+            idle: KEEP_ALIVE + HEAD_TIMEOUT,
+            write: board.load().settings.limits.write_timeout.0,
+        }
+    };
+    let server = move || {
         let workers = workers.clone();
-        App::new()
+        let app = App::new()
             .data_factory(move || {
                 let workers = workers.clone();
                 async move { Ok::<_, Infallible>(workers.enlist()) }
@@ -151,16 +167,36 @@ fn client_server(
                 downstream::metadata::ROUTE,
                 web::get().to(downstream::metadata::show),
             )
-            .default_service(web::route().to(downstream::elsewhere))
-    });
-    let server = server
+            .default_service(web::route().to(downstream::elsewhere));
+        let app = map_config(app, |()| AppConfig::default());
+        let attended = apply_fn_factory(app, |request: Request, app| {
+            let busy = request.conn_data::<Rc<Conduct>>().map(Conduct::asked);
+            let answer = app.call(request);
+            async move {
+                answer
+                    .await
+                    .map(|answer| watch::attend(answer.into(), busy))
+            }
+        });
+        let http = HttpService::build()
+            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(LINGER)
+            .h1_allow_half_closed(false)
+            .on_connect_ext(Watched::introduce)
+            .h1(attended);
+        let watch = Watch::new(patience.clone());
+        let accept = fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            std::future::ready(Ok((watch.over(stream), peer)))
+        });
+        accept.and_then(http)
+    };
+    let server = Server::build()
         .workers(threads)
-        .h1_allow_half_closed(false)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
         .disable_signals()
         .shutdown_timeout(1)
-        .listen(listener.try_clone()?)?
+        .listen("clients", listener.try_clone()?, server)?
         .run();
     Ok(server)
 }

@@ -12,12 +12,13 @@ use weir_actors::upstream::{UpstreamBoard, UpstreamState};
 use weir_plugin_protocol::mcp::Era;
 
 use crate::admin::AdminState;
-use crate::downstream::Admission;
+use crate::downstream::{Admission, Intake};
 
 /// Everything an operator may look at.
 pub(super) struct State {
     pub(super) root: SupervisorHandle,
     pub(super) admission: Admission,
+    pub(super) intake: Intake,
     pub(super) audit: AuditLog,
     pub(super) board: UpstreamBoard,
     pub(super) metrics: Arc<Metrics>,
@@ -93,7 +94,14 @@ impl AdminState for State {
     fn permits(&self) -> Value {
         let (calls, streams) = self.admission.taken();
         let (max_calls, max_streams) = self.admission.limits();
-        json!({ "requests": { "taken": calls, "limit": max_calls }, "streams": { "taken": streams, "limit": max_streams } })
+        let (uploads, upload_bytes) = self.intake.taken();
+        let limits = self.board.federation().settings.limits.clone();
+        json!({
+            "requests": { "taken": calls, "limit": max_calls },
+            "streams": { "taken": streams, "limit": max_streams },
+            "uploads": { "taken": uploads, "limit": limits.max_uploads },
+            "upload_bytes": { "taken": upload_bytes, "limit": limits.max_upload_bytes },
+        })
     }
 
     fn upstreams(&self) -> Value {

@@ -23,7 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) base: String,
     /// The same of the admin listener.
     pub(crate) admin: String,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Gateway {
@@ -63,7 +63,7 @@ impl Gateway {
             process,
             base,
             admin: format!("http://{admin}"),
-            _scratch: scratch,
+            scratch,
         }
     }
 
@@ -99,6 +99,51 @@ impl Gateway {
     /// The endpoint of one server.
     pub(crate) fn endpoint_of(&self, server: &str) -> String {
         format!("{}/servers/{server}/mcp", self.base)
+    }
+
+    /// What is taken of a bound: `requests`, `streams`, `uploads`, `upload_bytes`.
+    pub(crate) async fn taken(&self, bound: &str) -> u64 {
+        let permits = wire::get(&format!("{}/permits", self.admin)).await;
+        let permits = permits.expect("the admin listener answers").json();
+        permits[bound]["taken"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {bound} in {permits}"))
+    }
+
+    /// Places of the audit log that are taken.
+    pub(crate) async fn audit_places(&self) -> u64 {
+        let mailboxes = wire::get(&format!("{}/mailboxes", self.admin)).await;
+        let mailboxes = mailboxes.expect("the admin listener answers").json();
+        mailboxes["audit"]["queued"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no audit in {mailboxes}"))
+    }
+
+    /// Waits until nothing is taken any more.
+    pub(crate) async fn at_rest(&self) {
+        let deadline = Instant::now() + CONNECT_LIMIT;
+        loop {
+            let mut taken = vec![self.audit_places().await];
+            for bound in ["requests", "streams", "uploads", "upload_bytes"] {
+                taken.push(self.taken(bound).await);
+            }
+            if taken.iter().all(|taken| *taken == 0) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "still taken: {taken:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The audit records so far, if the configuration says nothing else about them.
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
+        let file = self.scratch.path().join("audit.jsonl");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let record = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        whole.lines().map(record).collect()
     }
 
     pub(crate) fn pid(&self) -> u32 {

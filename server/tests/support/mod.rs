@@ -6,6 +6,8 @@ pub(crate) mod kit;
 pub(crate) mod mcp;
 pub(crate) mod proc_fs;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod scratch;
+pub(crate) mod site;
 pub(crate) mod upstream;
 pub(crate) mod wire;
