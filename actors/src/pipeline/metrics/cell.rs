@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use prometheus::proto;
 
+use super::bounds::Bounds;
+
 /// One of the things that a family has for every combination of labels.
 pub(super) trait Cell: Debug + Send + Sync + 'static {
     /// What a new one needs to know.
@@ -34,14 +36,11 @@ pub(super) struct Count(AtomicU64);
 /// Durations by the upper bounds of their buckets, and their sum.
 #[derive(Debug)]
 pub(super) struct Timing {
-    bounds: Bounds,
+    bounds: &'static Bounds,
     /// One more than there are bounds: the last is for what is longer than all of them.
     counts: Box<[AtomicU64]>,
     nanoseconds: AtomicU64,
 }
-
-/// The upper bounds of the buckets of a [`Timing`], in nanoseconds, in growing order.
-pub(super) type Bounds = &'static [u64];
 
 // === impl Count ===
 
@@ -75,31 +74,43 @@ impl Cell for Count {
 // === impl Timing ===
 
 impl Timing {
-    /// One more duration.
-    pub(super) fn observe(&self, duration: Duration) {
-        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let place = self.bounds.partition_point(|bound| *bound < nanoseconds);
-        if let Some(count) = self.counts.get(place) {
+    /// One more duration, in nanoseconds.
+    pub(super) fn observe(&self, nanoseconds: u64) {
+        if let Some(count) = self.counts.get(self.bounds.place(nanoseconds)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 }
 
+/// A duration as [`Timing::observe`] takes it. What is longer than 584 years is not.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos()))
+}
+
 impl Cell for Timing {
-    type Shape = Bounds;
+    type Shape = &'static Bounds;
     const TYPE: proto::MetricType = proto::MetricType::HISTOGRAM;
 
-    fn new(bounds: Bounds) -> Self {
+    fn new(bounds: &'static Bounds) -> Self {
         Self {
             bounds,
-            counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
+            counts: (0..=bounds.upper().len())
+                .map(|_| AtomicU64::new(0))
+                .collect(),
             nanoseconds: AtomicU64::new(0),
         }
     }
 
-    fn show<'a>(bounds: Bounds, cells: impl Iterator<Item = &'a Self>, shown: &mut proto::Metric) {
-        let mut counts = vec![0; bounds.len() + 1];
+    fn show<'a>(
+        bounds: &'static Bounds,
+        cells: impl Iterator<Item = &'a Self>,
+        shown: &mut proto::Metric,
+    ) {
+        let mut counts = vec![0; bounds.upper().len() + 1];
         let mut seconds = 0.0;
         for cell in cells {
             for (sum, count) in counts.iter_mut().zip(&cell.counts) {
@@ -108,7 +119,7 @@ impl Cell for Timing {
             seconds += in_seconds(cell.nanoseconds.load(Ordering::Relaxed));
         }
         let mut so_far = 0;
-        let buckets = bounds.iter().zip(&counts).map(|(bound, count)| {
+        let buckets = bounds.upper().iter().zip(&counts).map(|(bound, count)| {
             so_far += count;
             let mut bucket = proto::Bucket::default();
             bucket.set_upper_bound(in_seconds(*bound));
@@ -133,18 +144,18 @@ fn in_seconds(nanoseconds: u64) -> f64 {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = &[1_000, 10_000];
+    static BOUNDS: Bounds = Bounds::new(&[1_000, 10_000]);
 
     #[test]
     fn a_duration_counts_where_its_bound_is() {
-        let (one, other) = (Timing::new(BOUNDS), Timing::new(BOUNDS));
+        let (one, other) = (Timing::new(&BOUNDS), Timing::new(&BOUNDS));
         for nanoseconds in [0, 1_000, 1_001, 10_000] {
-            one.observe(Duration::from_nanos(nanoseconds));
+            one.observe(nanoseconds);
         }
-        other.observe(Duration::from_nanos(10_001));
-        other.observe(Duration::MAX);
+        other.observe(10_001);
+        other.observe(nanoseconds(Duration::MAX));
         let mut shown = proto::Metric::default();
-        Timing::show(BOUNDS, [&one, &other].into_iter(), &mut shown);
+        Timing::show(&BOUNDS, [&one, &other].into_iter(), &mut shown);
         let histogram = shown.get_histogram();
         let buckets = histogram.get_bucket().iter();
         let buckets: Vec<_> = buckets

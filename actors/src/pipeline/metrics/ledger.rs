@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use foldhash::fast::RandomState;
+
 use super::family::Shard;
 use super::names::OTHER;
 use super::operation::{Ended, Handles, Operations};
@@ -15,7 +17,7 @@ const MAX_ENDS: usize = 64;
 #[derive(Debug, Default)]
 pub(in crate::pipeline) struct Ledger {
     /// By the address of the face of a server that the requests went to.
-    links: HashMap<usize, OfLink>,
+    links: HashMap<usize, OfLink, RandomState>,
     /// What had no server.
     here: Ends,
 }
@@ -26,7 +28,7 @@ struct OfLink {
     /// While this is here, no other face has the address.
     link: Weak<LinkView>,
     /// By the name of tool or prompt; empty for everything else.
-    names: HashMap<Box<str>, Ends>,
+    names: HashMap<Box<str>, Ends, RandomState>,
 }
 
 /// What was found for an operation, by how it ended.
@@ -71,7 +73,7 @@ impl Ledger {
         }
         let of = self.links.entry(address).or_insert_with(|| OfLink {
             link: Arc::downgrade(link),
-            names: HashMap::new(),
+            names: HashMap::default(),
         });
         let (key, name) = if of.names.len() < search.max_names {
             (key, name)

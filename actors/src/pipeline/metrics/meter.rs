@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::cell::{Count, Timing};
+use super::cell::{Count, Timing, nanoseconds};
 use super::family::Shard;
 use super::ledger::{Ledger, Search};
 use super::method::{self, MethodLabel};
@@ -105,8 +105,8 @@ impl Meter {
         facts: &Facts,
         outcome: &Outcome,
     ) {
-        let total = arrival.at.elapsed();
-        let upstream = facts.upstream_time;
+        let total = nanoseconds(arrival.at.elapsed());
+        let upstream = nanoseconds(facts.upstream_time);
         let method = MethodLabel::of(&arrival.request);
         if let Some(cells) = self.methods.get(method.place()) {
             if let Some(count) = cells.verdicts.get(outcome.verdict.index()) {
@@ -180,19 +180,20 @@ impl Meter {
 
     /// Counts where the time of an answered request went.
     pub(in crate::pipeline) fn timed(&self, stamps: &Stamps, facts: &Facts) {
-        if !stamps.is_timed() {
+        let Some(door) = stamps.door() else {
             return;
-        }
-        self.door.observe(stamps.door);
+        };
+        self.door.observe(nanoseconds(door));
         for (stage, cells) in Stage::ALL.into_iter().zip(&self.stages) {
             if let Some(waited) = stamps.waited(stage) {
-                cells.waited.observe(waited);
+                cells.waited.observe(nanoseconds(waited));
             }
             if let Some(spent) = stamps.spent(stage) {
-                cells.spent.observe(match stage {
+                let own = match stage {
                     Stage::Dispatch => spent.saturating_sub(facts.upstream_time),
                     _ => spent,
-                });
+                };
+                cells.spent.observe(nanoseconds(own));
             }
         }
     }

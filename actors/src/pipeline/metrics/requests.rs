@@ -30,13 +30,13 @@ impl Requests {
                 "weir_request_duration_seconds",
                 "From arrival to answer.",
                 &["method"],
-                REQUEST,
+                &REQUEST,
             )?,
             overhead: register.closed(
                 "weir_overhead_seconds",
                 "From arrival to answer without the time spent waiting for the upstream; without streams that wait for events.",
                 &[],
-                REQUEST,
+                &REQUEST,
             )?,
         })
     }

@@ -73,13 +73,13 @@ impl Stages {
                 "weir_stage_duration_seconds",
                 "Time that a stage worked for a request, for one request in metrics.stage_sample; door is reading it, dispatch is without waiting for the upstream.",
                 &["stage"],
-                STAGE,
+                &STAGE,
             )?,
             waited: register.closed(
                 "weir_stage_wait_seconds",
                 "Time that a request lay in the queue of a stage, for one request in metrics.stage_sample.",
                 &["stage"],
-                STAGE,
+                &STAGE,
             )?,
         })
     }
