@@ -92,6 +92,26 @@ impl Outcome {
         Self::ok(Bytes::new())
     }
 
+    /// Why the gateway itself did not answer as asked, in one word of a closed set; nothing if a server answered.
+    pub(super) fn refusal_reason(&self) -> Option<&'static str> {
+        /// Reasons that come with details, which are no labels.
+        const DETAILED: [&str; 5] = [
+            "unauthenticated",
+            "insufficient_scope",
+            "auth_unavailable",
+            "policy_unavailable",
+            "credentials_unavailable",
+        ];
+        match self.reason.as_ref()? {
+            Cow::Borrowed("tool_error" | "upstream_error") => None,
+            Cow::Borrowed(word) => Some(word),
+            Cow::Owned(text) => {
+                let known = DETAILED.into_iter().find(|word| text.starts_with(word));
+                Some(known.unwrap_or("other"))
+            }
+        }
+    }
+
     /// Adds a response header.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));

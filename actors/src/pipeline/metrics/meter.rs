@@ -121,6 +121,9 @@ impl Meter {
             if let Some(operation) = &handles.served {
                 operation.observe(total);
             }
+            if let Some(refused) = &handles.refused {
+                refused.inc();
+            }
             if let Some(sent) = &handles.sent {
                 sent.operation.observe(upstream);
                 sent.requests.inc();
@@ -131,6 +134,7 @@ impl Meter {
             method,
             verdict: outcome.verdict,
             error_code: outcome.error_code,
+            refused: outcome.refusal_reason(),
             version: match &arrival.request {
                 ClientRequest::Modern(request) => Some(request.version),
                 _ => facts.version,

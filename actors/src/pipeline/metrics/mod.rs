@@ -16,6 +16,7 @@ mod meter;
 mod method;
 mod names;
 mod operation;
+mod process;
 mod register;
 mod requests;
 mod server_timing;
@@ -71,6 +72,7 @@ impl Metrics {
     pub fn new(config: MetricsConfig) -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
         let register = Register::new(&registry);
+        process::register(&register)?;
         Ok(Arc::new(Self {
             stages: stage::Stages::register(&register)?,
             requests: requests::Requests::register(&register)?,

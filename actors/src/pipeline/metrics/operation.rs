@@ -81,6 +81,8 @@ pub(super) struct Ended {
     pub(super) method: MethodLabel,
     pub(super) verdict: Verdict,
     pub(super) error_code: Option<i64>,
+    /// Why the gateway itself did not answer as asked, if that is how it ended.
+    pub(super) refused: Option<&'static str>,
     /// The revision that the client speaks, as far as it is known.
     pub(super) version: Option<Version>,
     pub(super) client: Network,
@@ -102,6 +104,8 @@ pub(super) enum Network {
 pub(super) struct Handles {
     /// On the side of the client; none for what is no operation of MCP.
     pub(super) served: Option<Arc<Timing>>,
+    /// Among the refusals, if it was refused.
+    pub(super) refused: Option<Arc<Count>>,
     /// On the side of the server, if the request was sent to one.
     pub(super) sent: Option<SentHandles>,
 }
@@ -119,6 +123,7 @@ pub(super) struct SentHandles {
 pub(super) struct Operations {
     served: Family<OperationLabels, Timing>,
     sent: Family<OperationLabels, Timing>,
+    refusals: Family<[&'static str; 1], Count>,
     upstream_requests: Family<AtServer, Count>,
     upstream_duration: Family<AtServer, Timing>,
     tools: Names,
@@ -168,6 +173,12 @@ impl Operations {
                 &LABELS,
                 &OPERATION,
                 max,
+            )?,
+            refusals: register.closed(
+                "weir_refusals_total",
+                "Requests that the gateway did not answer as asked, by reason: refusals, and failures of servers.",
+                &["reason"],
+                (),
             )?,
             upstream_requests: register.family(
                 "weir_upstream_requests_total",
@@ -219,6 +230,9 @@ impl Operations {
             .method
             .is_operation()
             .then(|| self.served.cell(&labels, shard));
+        let refused = ended
+            .refused
+            .map(|reason| self.refusals.cell(&[reason], shard));
         let sent = at.filter(|_| ended.sent).map(|(_, link)| {
             let labels = labels.towards(link);
             let verdict = AtServer {
@@ -235,7 +249,11 @@ impl Operations {
                 duration: self.upstream_duration.cell(&duration, shard),
             }
         });
-        Handles { served, sent }
+        Handles {
+            served,
+            refused,
+            sent,
+        }
     }
 }
 

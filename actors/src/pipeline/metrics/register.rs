@@ -67,7 +67,7 @@ impl<'a> Register<'a> {
         self.family(name, help, labels, shape, usize::MAX)
     }
 
-    fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, Error> {
+    pub(super) fn add<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, Error> {
         self.0.register(Box::new(collector.clone()))?;
         Ok(collector)
     }
