@@ -1,9 +1,10 @@
 //! Everything in weir that has a mailbox, and what keeps it alive.
 //!
 //! Read in this order: [`supervisor`] keeps actors alive, [`mailbox`] reaches them, [`pipeline`] is the road of a
-//! request, [`settings`] what it is judged by, [`builtin`] are the parts that need no plugin, [`upstream`] are the MCP
-//! servers behind the gateway.
+//! request, [`settings`] what it is judged by, [`admission`] how much is let in, [`builtin`] are the parts that need no
+//! plugin, [`upstream`] are the MCP servers behind the gateway.
 
+pub mod admission;
 pub mod builtin;
 pub mod mailbox;
 pub mod pipeline;

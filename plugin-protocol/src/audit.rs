@@ -9,7 +9,7 @@ pub struct AuditEvent {
     pub event_id: String,
     /// When the request arrived, RFC 3339 with microseconds, UTC.
     pub timestamp: String,
-    /// `mcp.request`, or `gateway.start`, `gateway.stop`, `supervisor.restart`, ….
+    /// `mcp.request`, `mcp.shed`, or `gateway.start`, `gateway.stop`, `supervisor.restart`, ….
     pub event_type: &'static str,
     /// The tenant of the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +56,10 @@ pub struct AuditEvent {
     pub request_bytes: u64,
     /// Bytes of the answer.
     pub response_bytes: u64,
+    /// How many requests this event stands for, where it is not one: `mcp.shed` counts what was refused within a second
+    /// because there was too much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// Free text for operations events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

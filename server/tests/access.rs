@@ -9,11 +9,11 @@
 mod support;
 
 use std::collections::HashMap;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::gateway::Gateway;
+use support::keys::{ApiKey, api_keys};
 use support::kit::Kit;
 use support::mcp::{LegacyClient, ModernClient, Outcome, names};
 use support::process::Process;
@@ -320,44 +320,4 @@ async fn a_session_belongs_to_whoever_began_it() {
         matches!(bare, Outcome::Error { status: 401, .. }),
         "{bare:?}"
     );
-}
-
-/// A key as `weir keys new` makes it.
-struct ApiKey {
-    key: String,
-    /// What the configuration holds, JSON.
-    entry: String,
-}
-
-// === impl ApiKey ===
-
-impl ApiKey {
-    fn new(user: &str, roles: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.args(["keys", "new", user]);
-        for role in roles {
-            command.args(["--role", role]);
-        }
-        let made = Process::run("weir keys new", command, Duration::from_secs(10));
-        let find = |prefix: &str| {
-            made.stdout
-                .lines()
-                .find_map(|line| line.trim().strip_prefix(prefix).map(str::to_owned))
-        };
-        let key = find("key: ").unwrap_or_else(|| panic!("no key in:\n{}", made.output));
-        let entry = find("- {")
-            .map(|entry| format!("{{{entry}"))
-            .unwrap_or_else(|| panic!("no entry in:\n{}", made.output));
-        assert!(!entry.contains(&key));
-        Self { key, entry }
-    }
-}
-
-/// The `auth:` block that knows these keys.
-fn api_keys(keys: &[&ApiKey]) -> String {
-    let entries: Vec<&str> = keys.iter().map(|key| key.entry.as_str()).collect();
-    format!(
-        "auth: {{ \"providers\": [{{ \"type\": \"api-keys\", \"keys\": [{}] }}] }}\n",
-        entries.join(", ")
-    )
 }

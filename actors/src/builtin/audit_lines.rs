@@ -17,14 +17,17 @@ use tracing::{error, info};
 use weir_plugin_protocol::audit::AuditEvent;
 
 pub use self::config::{AuditConfig, AuditSinkKind};
+pub use self::tally::Shed;
 use super::line_store::Job;
 pub use super::line_store::{AuditTarget, DiskLines, LineStore};
 use super::outside::Clock;
 use super::rfc3339;
+use tally::Tally;
 
 mod config;
 mod home;
 mod line;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -109,6 +112,7 @@ struct Shared {
     capacity: usize,
     healthy: AtomicBool,
     reopen: Notify,
+    tally: Tally,
     accepted: AtomicU64,
     written: AtomicU64,
     failed: AtomicU64,
@@ -146,6 +150,7 @@ pub fn audit_log(
         capacity: capacity.get(),
         healthy: AtomicBool::new(true),
         reopen: Notify::new(),
+        tally: Tally::default(),
         accepted: AtomicU64::new(0),
         written: AtomicU64::new(0),
         failed: AtomicU64::new(0),
@@ -200,6 +205,12 @@ impl AuditLog {
         room
     }
 
+    /// Counts a request that was refused because there was too much. Once a second one line for each caller and reason
+    /// says how many there were: a flood neither fills the log nor takes places that other requests need.
+    pub fn tally(&self, shed: Shed) {
+        self.shared.tally(shed);
+    }
+
     /// Waits until everything that was recorded before is written. Waits for ever while lines cannot be written:
     /// whoever shuts down sets a limit.
     pub async fn flush(&self) -> Result<(), AuditFull> {
@@ -244,6 +255,11 @@ impl AuditSlot {
         self.shared.accepted.fetch_add(1, Ordering::Relaxed);
         self.place.send(Entry::Line(line));
     }
+
+    /// Gives the place back and counts the request with others of its kind, see [`AuditLog::tally`].
+    pub fn tally(self, shed: Shed) {
+        self.shared.tally(shed);
+    }
 }
 
 // === impl AuditWriter ===
@@ -269,12 +285,16 @@ impl AuditWriter {
                         continue;
                     }
                     count = self.entries.recv_many(&mut self.received, BATCH_LINES) => {
-                        if count == 0 && self.received.is_empty() {
+                        if count == 0 && self.received.is_empty() && self.shared.tally.is_empty() {
                             return;
                         }
                     }
+                    () = self.shared.tally.due() => {}
                 }
-                self.batch = Batch::of(&mut self.received);
+                let flush = |entry: &Entry| matches!(entry, Entry::Flush(_));
+                let at_once = self.received.is_empty() || self.received.iter().any(flush);
+                let counted = self.shared.tallied(at_once);
+                self.batch = Batch::of(&mut self.received, counted);
             }
             self.append().await;
         }
@@ -336,6 +356,21 @@ impl AuditWriter {
 // === impl Shared ===
 
 impl Shared {
+    fn tally(&self, shed: Shed) {
+        self.tally.count(shed, || self.clock.now());
+    }
+
+    /// The lines of what was counted, if it is time for them.
+    fn tallied(&self, at_once: bool) -> Vec<String> {
+        let lines = match !self.tally.is_empty() && (at_once || self.tally.is_due()) {
+            true => self.tally.take(),
+            false => Vec::new(),
+        };
+        self.accepted
+            .fetch_add(lines.len() as u64, Ordering::Relaxed);
+        lines
+    }
+
     fn failed(&self, error: &std::io::Error) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         if self.healthy.swap(false, Ordering::AcqRel) {
@@ -369,10 +404,11 @@ impl Shared {
 // === impl Batch ===
 
 impl Batch {
-    fn of(received: &mut Vec<Entry>) -> Self {
+    fn of(received: &mut Vec<Entry>, counted: Vec<String>) -> Self {
         let mut batch = Self::default();
         let mut bytes = Vec::new();
-        for entry in received.drain(..) {
+        let counted = counted.into_iter().map(Entry::Line);
+        for entry in received.drain(..).chain(counted) {
             match entry {
                 Entry::Line(line) => {
                     bytes.extend_from_slice(line.as_bytes());

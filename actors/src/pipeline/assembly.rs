@@ -14,6 +14,7 @@ use super::dispatch::{Desk, DispatchActor, TaskOwners};
 use super::policy::{PolicyActor, PolicyLane};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Drill, Exchange, Metrics, Refusal, Stage};
+use crate::admission::Callers;
 use crate::mailbox::Mailbox;
 use crate::seal::Sealer;
 use crate::session::Sessions;
@@ -51,6 +52,8 @@ pub struct PipelineParts {
     pub sealer: Arc<Sealer>,
     /// How each worker connects to HTTP servers.
     pub http: HttpClientConfig,
+    /// What callers have taken.
+    pub callers: Arc<Callers>,
     /// The counts.
     pub metrics: Arc<Metrics>,
     /// Turns true when the gateway stops.
@@ -123,8 +126,8 @@ impl Pipeline {
             .child(child(self.telemetry_stage()))
             .child(child(self.dispatch_stage(parts.clone())))
             .child(child(self.credential_stage()))
-            .child(child(self.policy_stage()))
-            .child(child(self.auth_stage()))
+            .child(child(self.policy_stage(parts.clone())))
+            .child(child(self.auth_stage(parts.clone())))
             .configured(config)
     }
 
@@ -174,16 +177,18 @@ impl Pipeline {
         })
     }
 
-    fn policy_stage(&self) -> ChildSpec {
+    fn policy_stage(&self, parts: PipelineParts) -> ChildSpec {
         let lane = Arc::new(PolicyLane {
+            callers: parts.callers,
             credential: Mailbox::new(self.credential.clone()),
             telemetry: Mailbox::new(self.telemetry.clone()),
         });
         ChildSpec::actor(&self.policy, move |_| PolicyActor::new(lane.clone()))
     }
 
-    fn auth_stage(&self) -> ChildSpec {
+    fn auth_stage(&self, parts: PipelineParts) -> ChildSpec {
         let lane = Arc::new(AuthLane {
+            callers: parts.callers,
             policy: Mailbox::new(self.policy.clone()),
             telemetry: Mailbox::new(self.telemetry.clone()),
         });

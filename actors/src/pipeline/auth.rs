@@ -9,6 +9,7 @@ use weir_plugin_protocol::role::{Answer, AuthError};
 use super::policy::{Authenticated, PolicyActor};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Refusal, Stage};
+use crate::admission::{Callers, Limited};
 use crate::mailbox::Mailbox;
 
 /// Received by the [`AuthActor`]. Proves that the request was admitted: the exchange holds its permit, its audit slot
@@ -24,6 +25,8 @@ pub struct AuthActor {
 
 /// What a verdict needs in order to travel on, also when it comes later.
 pub struct AuthLane {
+    /// What callers have taken.
+    pub callers: Arc<Callers>,
     /// The next stage.
     pub policy: Mailbox<PolicyActor>,
     /// Where refusals go.
@@ -78,10 +81,15 @@ impl AuthLane {
     fn decide(&self, mut exchange: Exchange, verdict: Result<Arc<UserPrincipal>, AuthError>) {
         let refusal = match verdict {
             Ok(principal) => {
-                exchange.facts_mut().principal = Some(principal.clone());
-                match &exchange.arrival().request {
-                    ClientRequest::Malformed(refusal) => Refusal::Wire(refusal.clone()),
-                    ClientRequest::Refused(refusal) => refusal.clone(),
+                let anonymous = exchange.arrival().credentials.is_none();
+                let facts = exchange.facts_mut();
+                facts.principal = Some(principal.clone());
+                facts.anonymous = anonymous;
+                let admitted = self.admit(&mut exchange, &principal);
+                match (admitted, &exchange.arrival().request) {
+                    (Err(limited), _) => Refusal::Limited(limited),
+                    (_, ClientRequest::Malformed(refusal)) => Refusal::Wire(refusal.clone()),
+                    (_, ClientRequest::Refused(refusal)) => refusal.clone(),
                     _ => {
                         return super::forward(
                             &self.policy,
@@ -95,12 +103,35 @@ impl AuthLane {
                 reason: error.to_string(),
             },
             Err(AuthError::Unavailable(reason)) => Refusal::AuthUnavailable(reason),
-            Err(error) => Refusal::Unauthenticated {
-                challenge: exchange.settings().challenge(&error),
-                reason: error.to_string(),
+            Err(error) => match self.guess(&exchange) {
+                Err(limited) => Refusal::Limited(limited),
+                Ok(()) => Refusal::Unauthenticated {
+                    challenge: exchange.settings().challenge(&error),
+                    reason: error.to_string(),
+                },
             },
         };
         let outcome = exchange.refusal(refusal);
         super::forward(&self.telemetry, Answered::new(exchange, outcome));
+    }
+
+    /// Takes what the request needs of the limits of its caller.
+    fn admit(&self, exchange: &mut Exchange, principal: &UserPrincipal) -> Result<(), Limited> {
+        let request = &exchange.arrival().request;
+        let (weight, is_call) = (request.weight(), request.is_call());
+        let caller = exchange.caller(principal);
+        let limits = &exchange.settings().limits;
+        let place = self.callers.admit(limits, &caller, weight, is_call)?;
+        exchange.places_mut().extend(place);
+        Ok(())
+    }
+
+    /// Whoever tries credentials that are no good is limited by its address.
+    fn guess(&self, exchange: &Exchange) -> Result<(), Limited> {
+        let arrival = exchange.arrival();
+        match (&arrival.credentials, arrival.peer) {
+            (Some(_), Some(peer)) => self.callers.stranger(&exchange.settings().limits, peer),
+            _ => Ok(()),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The baton: one request on its way through the gateway, and its answer on the way back.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,13 +9,14 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
-use weir_plugin_protocol::jsonrpc::Message;
+use weir_plugin_protocol::jsonrpc::{Kind, Message};
 use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal, Version};
 use weir_plugin_protocol::{Credentials, UserPrincipal};
 
 use super::metrics::{Ledger, Meter, Stage, Stamps};
 use super::reply::{ClientGone, Reply, Response, event};
 use super::{Outcome, Refusal, record};
+use crate::admission::{Caller, Place};
 use crate::builtin::audit_lines::AuditSlot;
 use crate::settings::Settings;
 use crate::upstream::{Endpoint, Federation, LinkView, ServerName};
@@ -36,6 +38,8 @@ struct Inner {
     meter: Arc<Meter>,
     stamps: Stamps,
     measured: bool,
+    /// What the request holds of the limits of its caller.
+    places: Vec<Place>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -92,6 +96,8 @@ pub enum ClientRequest {
 pub struct Facts {
     /// The caller.
     pub principal: Option<Arc<UserPrincipal>>,
+    /// Whether the caller showed no credentials: others may go by the same name.
+    pub anonymous: bool,
     /// The upstream server.
     pub server: Option<ServerName>,
     /// The face of that server that the request is for.
@@ -130,6 +136,7 @@ impl Exchange {
             audit: Some(audit),
             meter,
             measured: false,
+            places: Vec::new(),
             permit,
         };
         (Self(Box::new(inner)), receiver)
@@ -159,6 +166,25 @@ impl Exchange {
     pub(super) fn release_servers(&mut self) {
         let settings_only = self.0.arrival.snapshot.without_servers();
         self.0.arrival.snapshot = Arc::new(settings_only);
+    }
+
+    /// Who asks, as far as its limits are concerned.
+    pub(super) fn caller<'a>(&self, principal: &'a UserPrincipal) -> Caller<'a> {
+        Caller {
+            principal,
+            peer: self.0.arrival.peer.filter(|_| self.0.facts.anonymous),
+        }
+    }
+
+    /// What the request holds of the limits of its caller, until it is settled.
+    pub(super) fn places_mut(&mut self) -> &mut Vec<Place> {
+        &mut self.0.places
+    }
+
+    /// Sets how long the request may take, from its arrival.
+    pub(super) fn set_deadline(&mut self, after: Duration) {
+        let arrival = &mut self.0.arrival;
+        arrival.deadline = arrival.at + after;
     }
 
     /// Forgets what the client presented: nothing behind the credential stage can see or pass it on.
@@ -293,7 +319,16 @@ impl Inner {
         if self.reply.is_streaming() {
             outcome.status = 200; // It is out already.
         }
-        if let Some(slot) = self.audit.take() {
+        let slot = self.audit.take();
+        if outcome.shed {
+            let metrics = self.meter.metrics();
+            metrics.admission.shed(outcome.reason.as_deref());
+        }
+        if outcome.shed {
+            if let Some(slot) = slot {
+                slot.tally(record::shed(&self.arrival, &self.facts, &outcome));
+            }
+        } else if let Some(slot) = slot {
             let sent = self.facts.streamed_bytes + outcome.body.len();
             slot.record(&record::event(&self.arrival, &self.facts, &outcome, sent));
         }
@@ -328,6 +363,28 @@ impl ClientRequest {
                 Some(Era::Legacy)
             }
             Self::Malformed(_) | Self::Refused(_) => None,
+        }
+    }
+
+    /// How many messages it is.
+    pub fn weight(&self) -> NonZeroU32 {
+        let messages = match self {
+            Self::LegacyBatch(messages) => u32::try_from(messages.len()).unwrap_or(u32::MAX),
+            _ => 1,
+        };
+        NonZeroU32::new(messages).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Whether it is counted among the requests in flight of its caller: whatever waits for an answer, but no stream that
+    /// waits for events. Answers and notifications are let through, because requests in flight may wait for them.
+    pub fn is_call(&self) -> bool {
+        match self {
+            Self::Modern(request) => request.method != Method::Listen,
+            Self::Legacy(message) => message.kind() == Kind::Request,
+            Self::LegacyBatch(messages) => messages
+                .iter()
+                .any(|message| message.kind() == Kind::Request),
+            Self::OpenStream | Self::EndSession | Self::Malformed(_) | Self::Refused(_) => false,
         }
     }
 

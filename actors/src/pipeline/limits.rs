@@ -1,10 +1,13 @@
 //! The bounds of the client face.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::admission::{LimitRule, PrincipalLimits};
+use crate::builtin::Misconfigured;
 use crate::supervisor::duration::Span;
 
 /// `limits:` in the configuration. Every bound has a default that suits a machine with a few cores.
@@ -13,6 +16,10 @@ use crate::supervisor::duration::Span;
 pub struct LimitsConfig {
     /// Requests in the pipeline at once, over all workers. One more is refused with 503. Default 2048.
     pub max_in_flight: usize,
+    /// What each caller may do unless a rule says otherwise.
+    pub principal: PrincipalLimits,
+    /// What some callers may do, and how often some tools may be called.
+    pub rules: Vec<LimitRule>,
     /// Streams that wait for events (legacy GET, `subscriptions/listen`) at once. One more is refused with 503.
     /// Default 10000.
     pub max_streams: usize,
@@ -47,10 +54,38 @@ pub struct LimitsConfig {
 
 // === impl LimitsConfig ===
 
+impl LimitsConfig {
+    /// Says what makes no sense.
+    ///
+    /// # Errors
+    /// The key and the problem.
+    pub fn check(&self) -> Result<(), Misconfigured> {
+        self.principal
+            .check()
+            .map_err(|error| error.within("principal"))?;
+        let mut names = HashSet::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let unique = match names.insert(&rule.name) {
+                true => Ok(()),
+                false => Err(Misconfigured::new(
+                    "name",
+                    "this name is used twice; names must be unique",
+                )),
+            };
+            rule.check()
+                .and(unique)
+                .map_err(|error| error.within(&format!("rules[{index}]")))?;
+        }
+        Ok(())
+    }
+}
+
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             max_in_flight: 2048,
+            principal: PrincipalLimits::default(),
+            rules: Vec::new(),
             max_streams: 10_000,
             max_body_bytes: 4 * 1024 * 1024,
             max_answer_bytes: 64 * 1024 * 1024,

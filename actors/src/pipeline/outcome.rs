@@ -20,6 +20,8 @@ pub struct Outcome {
     pub body: Bytes,
     /// Further response headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// True if the request was refused because there was too much: it is counted with others, not recorded alone.
+    pub shed: bool,
 }
 
 /// How a request ended.
@@ -55,6 +57,7 @@ impl Outcome {
             error_code: None,
             body,
             headers: Vec::new(),
+            shed: false,
         }
     }
 
@@ -76,6 +79,7 @@ impl Outcome {
             error_code: Some(error_code),
             body,
             headers: Vec::new(),
+            shed: false,
         }
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Message};
 use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::jsonrpc::Field;
-use weir_plugin_protocol::role::{Access, Answer, PolicyError};
+use weir_plugin_protocol::role::{Access, Answer, PolicyError, TargetKind};
 
 use super::credential::{CredentialActor, Permitted};
 use super::target::{Target, resolve};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Refusal, Stage};
+use crate::admission::{Called, Callers, Limited};
 use crate::mailbox::Mailbox;
 use crate::upstream::Endpoint;
 
@@ -29,6 +30,8 @@ pub struct PolicyActor {
 
 /// What a decision needs in order to travel on, also when it comes later.
 pub struct PolicyLane {
+    /// What callers have taken.
+    pub callers: Arc<Callers>,
     /// The next stage.
     pub credential: Mailbox<CredentialActor>,
     /// Where refusals go.
@@ -110,20 +113,49 @@ impl Handler<Authenticated> for PolicyActor {
 // === impl PolicyLane ===
 
 impl PolicyLane {
+    /// Takes what a call needs of the limits of its caller at what it calls, and learns how long it may take.
+    fn admit(
+        &self,
+        exchange: &mut Exchange,
+        principal: &UserPrincipal,
+        target: &Target,
+    ) -> Result<(), Limited> {
+        let Target::Server { route, kind } = target else {
+            return Ok(());
+        };
+        let called = Called {
+            server: route.server.name.as_str(),
+            tool: (*kind == TargetKind::Tool).then_some(route.own_name.as_str()),
+        };
+        let settings = exchange.settings().clone();
+        let caller = exchange.caller(principal);
+        let places = exchange.places_mut();
+        let deadline = self
+            .callers
+            .call(&settings.limits, &caller, &called, places)?;
+        if let Some(deadline) = deadline {
+            exchange.set_deadline(deadline);
+        }
+        Ok(())
+    }
+
     fn decide(
         &self,
-        exchange: Exchange,
+        mut exchange: Exchange,
         principal: Arc<UserPrincipal>,
         target: Target,
         verdict: Result<(), PolicyError>,
     ) {
         let refusal = match verdict {
-            Ok(()) => {
-                return super::forward(
-                    &self.credential,
-                    Permitted::new(exchange, principal, target),
-                );
-            }
+            Ok(()) => match self.admit(&mut exchange, &principal, &target) {
+                Ok(()) => {
+                    return super::forward(
+                        &self.credential,
+                        Permitted::new(exchange, principal, target),
+                    );
+                }
+                Err(limited) => Refusal::Limited(limited),
+            },
             Err(PolicyError::Denied(reason)) => Refusal::Denied(reason),
             Err(PolicyError::Unavailable(reason)) => Refusal::PolicyUnavailable(reason),
         };

@@ -8,6 +8,7 @@ use weir_plugin_protocol::mcp::{Era, Method};
 
 use super::exchange::{Arrival, Facts};
 use super::{ClientRequest, Outcome};
+use crate::builtin::audit_lines::Shed;
 use crate::builtin::rfc3339;
 
 /// Bytes of a request id that are recorded.
@@ -62,7 +63,22 @@ pub(super) fn event(
         duration_us: u64::try_from(arrival.at.elapsed().as_micros()).unwrap_or(u64::MAX),
         request_bytes: arrival.request_bytes as u64,
         response_bytes: sent as u64,
+        count: None,
         detail: None,
+    }
+}
+
+/// What requests that were too much are counted by.
+pub(super) fn shed(arrival: &Arrival, facts: &Facts, outcome: &Outcome) -> Shed {
+    let principal = facts.principal.as_ref();
+    let known = principal.is_some() && !facts.anonymous;
+    Shed {
+        tenant_id: principal.and_then(|principal| principal.tenant_id.clone()),
+        user_id: principal.map(|principal| principal.user_id.clone()),
+        address: arrival.peer.filter(|_| !known),
+        server: facts.server.as_ref().map(ToString::to_string),
+        reason: outcome.reason.as_deref().unwrap_or_default().to_owned(),
+        status: outcome.status,
     }
 }
 

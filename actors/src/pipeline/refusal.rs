@@ -4,12 +4,20 @@
 //! range -32768 to -32000, which belongs to JSON-RPC and MCP.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use http::header::HeaderValue;
 use weir_plugin_protocol::jsonrpc::quote;
 use weir_plugin_protocol::mcp::{self, code, error_response};
 
 use super::{Outcome, Verdict};
+use crate::admission::Limited;
+
+/// The shortest time after which a request that was too much may come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// What is added to it by chance, so that those who were refused together do not come back together.
+const RETRY_JITTER: Duration = Duration::from_secs(3);
 
 /// Why a request is not answered as asked.
 #[derive(Clone, Debug)]
@@ -106,8 +114,17 @@ pub enum Refusal {
         /// The server.
         server: String,
     },
+    /// HTTP 429: a limit of the caller is reached.
+    Limited(Limited),
     /// HTTP 503: a bound on work in flight is reached.
     Overloaded(&'static str),
+    /// HTTP 503: the server failed too often and is left alone for a while.
+    CircuitOpen {
+        /// The server.
+        server: String,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
     /// HTTP 503: nothing can be recorded now, so nothing is done.
     AuditUnavailable,
     /// HTTP 503: weir is stopping.
@@ -152,6 +169,24 @@ impl Refusal {
         )
     }
 
+    /// Returns true for requests that were refused because there was too much. They come in floods, so they are counted
+    /// and not recorded one by one.
+    pub fn is_shed(&self) -> bool {
+        matches!(
+            self,
+            Self::Limited(_) | Self::Overloaded(_) | Self::CircuitOpen { .. }
+        )
+    }
+
+    /// When trying again may help, if that can be told.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Limited(limited) => limited.retry_after,
+            Self::CircuitOpen { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// Turns the refusal into the answer for a request with this id (raw JSON; `None`: the id is not known).
     pub fn outcome(self, id: Option<&str>) -> Outcome {
         if let Self::Wire(refusal) = self {
@@ -164,6 +199,7 @@ impl Refusal {
                 error_code: Some(refusal.code),
                 body,
                 headers: Vec::new(),
+                shed: false,
             };
         }
         let mut headers = Vec::new();
@@ -194,9 +230,16 @@ impl Refusal {
             } => data = format!(r#","uri":{}"#, quote(name)),
             _ => {}
         }
+        let shed = self.is_shed();
+        let known = self.retry_after();
         let row = self.row();
-        if row.status == 503 {
-            headers.push((http::header::RETRY_AFTER, HeaderValue::from_static("1")));
+        if matches!(row.status, 429 | 503) {
+            let after = known.unwrap_or_else(some_time);
+            // Whole seconds, and never too early.
+            let milliseconds = after.as_micros().div_ceil(1_000).max(1);
+            let seconds = u64::try_from(milliseconds.div_ceil(1_000)).unwrap_or(u64::MAX);
+            headers.push((http::header::RETRY_AFTER, HeaderValue::from(seconds)));
+            data = format!(r#","retry_after_ms":{milliseconds}{data}"#);
         }
         let data = format!(
             r#"{{"reason":"{}","retryable":{}{data}}}"#,
@@ -211,6 +254,7 @@ impl Refusal {
             error_code: Some(row.code),
             body: error_response(id, row.code, &row.message, Some(&data)),
             headers,
+            shed,
         }
     }
 
@@ -334,6 +378,14 @@ impl Refusal {
                 let message = format!("server {server} did not answer before the deadline");
                 Row::own(Timeout, 504, "upstream_timeout", message)
             }
+            Self::Limited(limited) => {
+                let message = "too many requests of this caller";
+                Row::own(Refused, 429, limited.limit.as_str(), message).retryable()
+            }
+            Self::CircuitOpen { server, .. } => {
+                let message = format!("server {server} failed too often and is left alone for now");
+                Row::own(Refused, 503, "circuit_open", message).retryable()
+            }
             Self::Overloaded(what) => Row::own(Refused, 503, what, "overloaded").retryable(),
             Self::AuditUnavailable => {
                 let message = "the call cannot be recorded now, so it is not made";
@@ -391,6 +443,13 @@ impl Row {
     }
 }
 
+/// One to four seconds.
+fn some_time() -> Duration {
+    // A new state hashes the same differently: chance enough, and at no cost.
+    let chance = RandomState::new().hash_one(()) as u32;
+    RETRY_AFTER + RETRY_JITTER * (chance >> 16) / (u32::MAX >> 16)
+}
+
 fn wire_reason(code: i64) -> &'static str {
     match code {
         code::PARSE_ERROR => "parse_error",
@@ -409,5 +468,53 @@ fn short(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(200) {
         None => Cow::Borrowed(text),
         Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Limit;
+
+    fn answer(refusal: Refusal) -> (u16, Option<String>, serde_json::Value) {
+        let outcome = refusal.outcome(Some("7"));
+        let header = outcome
+            .headers
+            .iter()
+            .find(|(name, _)| name == http::header::RETRY_AFTER)
+            .map(|(_, value)| value.to_str().unwrap().to_owned());
+        (
+            outcome.status,
+            header,
+            serde_json::from_slice(&outcome.body).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_limited_caller_is_told_to_the_millisecond() {
+        let (status, header, body) = answer(Refusal::Limited(Limited {
+            limit: Limit::Rate,
+            retry_after: Some(Duration::from_micros(2_300_400)),
+        }));
+        assert_eq!((status, header.as_deref()), (429, Some("3")));
+        let text = r#"{"jsonrpc":"2.0","id":7,"error":{"code":429,"message":"too many requests of this caller","data":{"reason":"principal_rate","retryable":true,"retry_after_ms":2301}}}"#;
+        assert_eq!(
+            body,
+            serde_json::from_str::<serde_json::Value>(text).unwrap()
+        );
+    }
+
+    #[test]
+    fn those_who_are_refused_together_come_back_apart() {
+        let mut times = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let (status, header, body) = answer(Refusal::Overloaded("in_flight"));
+            let after = body["error"]["data"]["retry_after_ms"].as_u64().unwrap();
+            let seconds: u64 = header.unwrap().parse().unwrap();
+            assert_eq!((status, after.div_ceil(1_000)), (503, seconds));
+            assert!((1_000..=4_000).contains(&after), "{after}");
+            times.insert(after);
+        }
+        assert!(times.len() > 50, "{}", times.len());
     }
 }

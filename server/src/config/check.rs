@@ -89,6 +89,7 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     for (key, result) in [
         ("policy", config.policy.build().map(drop)),
         ("audit", config.audit.check()),
+        ("limits", config.limits.check()),
     ] {
         if let Err(error) = result {
             let error = error.within(key);

@@ -105,6 +105,7 @@ impl Gateway {
                 tasks: TaskOwners::default(),
                 sealer,
                 http: http.clone(),
+                callers: Arc::default(),
                 metrics: metrics.clone(),
                 draining: drained,
                 next_id: Arc::new(AtomicU64::new(1)),

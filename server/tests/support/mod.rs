@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "each test file uses its own part of the support")]
 
 pub(crate) mod gateway;
+pub(crate) mod keys;
 pub(crate) mod kit;
 pub(crate) mod mcp;
 pub(crate) mod proc_fs;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod scratch;
+pub(crate) mod scripted;
 pub(crate) mod site;
 pub(crate) mod upstream;
 pub(crate) mod wire;

@@ -385,3 +385,77 @@ proptest! {
         prop_assert_eq!(value["user_id"].as_str(), user.as_deref());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_one_line_a_second_and_every_request_of_it_is_counted() {
+    let (log, mut writer, store) = start(4);
+    let running = tokio::spawn(async move { writer.run().await });
+    let shed = |user: &str| Shed {
+        user_id: Some(user.to_owned()),
+        reason: "principal_rate".to_owned(),
+        status: 429,
+        ..Shed::default()
+    };
+    // The places are all taken: they are not needed for counting.
+    let places: Vec<_> = (0..4).map(|_| log.reserve().unwrap()).collect();
+    for second in 1..=3 {
+        for _ in 0..1_000 {
+            log.tally(shed("noisy"));
+        }
+        log.tally(shed("other"));
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        assert_eq!(store.text().lines().count(), second * 2);
+    }
+    // What is counted last is not lost when the log is closed.
+    for place in places {
+        place.tally(shed("noisy"));
+    }
+    log.flush().await.unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    for line in store.text().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["event_type"], "mcp.shed");
+        assert_eq!(
+            (&line["reason"], &line["status"]),
+            (&"principal_rate".into(), &429.into())
+        );
+        *counts
+            .entry(line["user_id"].as_str().unwrap().to_owned())
+            .or_insert(0) += line["count"].as_u64().unwrap();
+    }
+    assert_eq!(
+        counts,
+        [("noisy".to_owned(), 3_004), ("other".to_owned(), 3)].into()
+    );
+    let counters = log.counters();
+    assert_eq!(
+        (counters.accepted, counters.written, counters.queued),
+        (7, 7, 0)
+    );
+    drop(log);
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_names_in_a_flood_do_not_fill_the_memory() {
+    let (log, mut writer, store) = start(4);
+    for number in 0..10_000 {
+        log.tally(Shed {
+            user_id: Some(number.to_string()),
+            reason: "in_flight".to_owned(),
+            ..Shed::default()
+        });
+    }
+    let running = tokio::spawn(async move { writer.run().await });
+    log.flush().await.unwrap();
+    let text = store.text();
+    let lines = text.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["count"].as_u64().unwrap()
+    });
+    let counts: Vec<u64> = lines.collect();
+    assert!(counts.len() <= 1_025, "{}", counts.len());
+    assert_eq!(counts.iter().sum::<u64>(), 10_000);
+    drop(log);
+    running.await.unwrap();
+}

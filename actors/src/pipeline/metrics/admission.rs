@@ -1,6 +1,6 @@
 //! What is under way, and what is not let in.
 
-use prometheus::{Error, IntGaugeVec};
+use prometheus::{Error, IntCounterVec, IntGaugeVec};
 
 use super::register::Register;
 
@@ -9,6 +9,8 @@ use super::register::Register;
 pub struct AdmissionMetrics {
     /// Requests and streams that hold a permit, by `kind`.
     pub in_flight: IntGaugeVec,
+    /// Requests that were refused because there was too much, by `reason`.
+    shed: IntCounterVec,
 }
 
 // === impl AdmissionMetrics ===
@@ -21,6 +23,18 @@ impl AdmissionMetrics {
                 "Permits taken: requests, and streams that wait for events.",
                 &["kind"],
             )?,
+            shed: register.counters(
+                "weir_shed_total",
+                "Requests refused because there was too much, by the limit that was reached.",
+                &["reason"],
+            )?,
         })
+    }
+
+    /// Counts a request that was refused because there was too much. Reasons are words of the gateway's own.
+    pub(crate) fn shed(&self, reason: Option<&str>) {
+        self.shed
+            .with_label_values(&[reason.unwrap_or("other")])
+            .inc();
     }
 }
