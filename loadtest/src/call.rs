@@ -1,44 +1,37 @@
 //! One `tools/call`: written once as bytes, sent with another id each time, its answer checked.
 
+use memchr::memmem;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
+use crate::failure::Failure;
+use crate::message::{Era, post};
 use crate::target::Target;
 use crate::wire::Received;
 
 /// Digits of an id. Ids are JSON strings of one length, so that the next one can be written over the last.
 const ID_DIGITS: usize = 12;
 
-/// How the calls speak MCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Era {
-    /// 2026-07-28, without sessions.
-    Modern,
-    /// 2025-11-25, one session for each connection.
-    Legacy,
+/// What a call says.
+#[derive(Clone, Debug)]
+pub(crate) struct CallText {
+    pub(crate) era: Era,
+    pub(crate) tool: String,
+    /// Bytes of the message, besides the mark.
+    pub(crate) message_bytes: usize,
+    /// A text without characters that JSON escapes, put in front of the message together with the id. The answer has to
+    /// contain both: who gets somebody else's answer notices.
+    pub(crate) mark: Option<String>,
 }
 
 /// A request ready to be sent.
 pub(crate) struct Call {
     bytes: Vec<u8>,
-    /// Where in `bytes` the id's digits begin.
-    id_at: usize,
+    /// Where in `bytes` the id's digits are: in the envelope, and in the message if that is marked.
+    digits_at: Vec<usize>,
     id: [u8; ID_DIGITS],
-}
-
-/// Why an answer does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Failure {
-    /// The connection could not be made, broke, or was silent too long.
-    Transport,
-    /// Another HTTP status than 200.
-    Status(u16),
-    /// A JSON-RPC error.
-    Error(i64),
-    /// A tool result with `isError`.
-    ToolError,
-    /// Not an answer to this call.
-    WrongAnswer,
+    /// `MARK:` and the id's digits.
+    mark: Option<Vec<u8>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -54,51 +47,44 @@ struct AnswerError {
     code: i64,
 }
 
-// === impl Era ===
-
-impl Era {
-    pub(crate) fn version(self) -> &'static str {
-        match self {
-            Self::Modern => "2026-07-28",
-            Self::Legacy => "2025-11-25",
-        }
-    }
-}
-
 // === impl Call ===
 
 impl Call {
-    /// A call of `tool` with a message of so many bytes.
-    pub(crate) fn new(
-        target: &Target,
-        era: Era,
-        tool: &str,
-        message_bytes: usize,
-        headers: &[String],
-    ) -> Self {
+    /// A call with its headers, each as `Name: value`.
+    pub(crate) fn new(target: &Target, text: &CallText, headers: &[String]) -> Self {
         let id = [b'0'; ID_DIGITS];
-        let mut params =
-            json!({ "name": tool, "arguments": { "message": "x".repeat(message_bytes) } });
-        let mut own = Vec::new();
-        if let (Era::Modern, Some(members)) = (era, params.as_object_mut()) {
-            let meta = json!({
-                "io.modelcontextprotocol/protocolVersion": era.version(),
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/clientInfo": { "name": "weir-loadtest", "version": env!("CARGO_PKG_VERSION") },
-            });
-            members.insert("_meta".to_owned(), meta);
-            own.push("Mcp-Method: tools/call".to_owned());
-            own.push(format!("Mcp-Name: {tool}"));
-        }
-        own.push(format!("MCP-Protocol-Version: {}", era.version()));
-        own.extend_from_slice(headers);
         let id_text = String::from_utf8_lossy(&id);
+        let filling = "x".repeat(text.message_bytes);
+        let mark = text.mark.as_ref().map(|mark| format!("{mark}:{id_text}"));
+        let message = match &mark {
+            Some(mark) => format!("{mark}:{filling}"),
+            None => filling,
+        };
+        let mut params = json!({ "name": text.tool, "arguments": { "message": message } });
+        let mut own = Vec::new();
+        if let (Era::Modern, Some(members)) = (text.era, params.as_object_mut()) {
+            members.insert("_meta".to_owned(), text.era.meta());
+            own.push("Mcp-Method: tools/call".to_owned());
+            own.push(format!("Mcp-Name: {}", text.tool));
+        }
+        own.push(format!("MCP-Protocol-Version: {}", text.era.version()));
+        own.extend_from_slice(headers);
         let body = format!(
             r#"{{"jsonrpc":"2.0","id":"{id_text}","method":"tools/call","params":{params}}}"#
         );
         let bytes = post(target, &own, &body);
-        let id_at = bytes.len() - body.len() + r#"{"jsonrpc":"2.0","id":""#.len();
-        Self { bytes, id_at, id }
+        let mut digits_at = vec![bytes.len() - body.len() + r#"{"jsonrpc":"2.0","id":""#.len()];
+        if let Some(mark) = &mark
+            && let Some(at) = memmem::find(&bytes, mark.as_bytes())
+        {
+            digits_at.push(at + mark.len() - ID_DIGITS);
+        }
+        Self {
+            bytes,
+            digits_at,
+            id,
+            mark: mark.map(String::into_bytes),
+        }
     }
 
     /// The request with the next id.
@@ -110,8 +96,17 @@ impl Call {
             }
             *digit = b'0';
         }
-        if let Some(place) = self.bytes.get_mut(self.id_at..self.id_at + ID_DIGITS) {
-            place.copy_from_slice(&self.id);
+        for at in &self.digits_at {
+            if let Some(place) = self.bytes.get_mut(*at..*at + ID_DIGITS) {
+                place.copy_from_slice(&self.id);
+            }
+        }
+        if let Some(place) = self
+            .mark
+            .as_mut()
+            .and_then(|mark| mark.last_chunk_mut::<ID_DIGITS>())
+        {
+            *place = self.id;
         }
         &self.bytes
     }
@@ -141,60 +136,17 @@ impl Call {
             return Err(Failure::WrongAnswer);
         };
         if answer.id.map(str::as_bytes) != Some(&self.id) {
-            return Err(Failure::WrongAnswer);
+            return Err(Failure::Misrouted);
         }
-        if result.get().contains(r#""isError":true"#) {
-            Err(Failure::ToolError)
-        } else {
-            Ok(())
+        let result = result.get().as_bytes();
+        if memmem::find(result, br#""isError":true"#).is_some() {
+            return Err(Failure::ToolError);
         }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Transport => formatter.write_str("connection failed"),
-            Self::Status(status) => write!(formatter, "HTTP {status}"),
-            Self::Error(code) => write!(formatter, "error {code}"),
-            Self::ToolError => formatter.write_str("tool error"),
-            Self::WrongAnswer => formatter.write_str("wrong answer"),
+        match &self.mark {
+            Some(mark) if memmem::find(result, mark).is_none() => Err(Failure::Misrouted),
+            _ => Ok(()),
         }
     }
-}
-
-/// The handshake of the legacy era: the request, and what follows it once the session is known.
-pub(crate) fn handshake(target: &Target, headers: &[String]) -> Vec<u8> {
-    let params = json!({
-        "protocolVersion": Era::Legacy.version(), "capabilities": {},
-        "clientInfo": { "name": "weir-loadtest", "version": env!("CARGO_PKG_VERSION") },
-    });
-    let body: Value =
-        json!({ "jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": params });
-    post(target, headers, &body.to_string())
-}
-
-/// The notification that ends the handshake.
-pub(crate) fn initialized(target: &Target, headers: &[String]) -> Vec<u8> {
-    post(
-        target,
-        headers,
-        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
-    )
-}
-
-fn post(target: &Target, headers: &[String], body: &str) -> Vec<u8> {
-    let mut text = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\n",
-        target.path, target.authority
-    );
-    text += "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n";
-    for header in headers {
-        text += header;
-        text += "\r\n";
-    }
-    text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    text.into_bytes()
 }
 
 fn last_event(stream: &str) -> &str {
@@ -209,20 +161,28 @@ fn last_event(stream: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
-    fn call() -> Call {
-        Call::new(
-            &"http://127.0.0.1:1/mcp".parse().unwrap(),
-            Era::Modern,
-            "echo",
-            4,
-            &["X: y".to_owned()],
-        )
+    fn call(mark: Option<&str>) -> Call {
+        let text = CallText {
+            era: Era::Modern,
+            tool: "echo".to_owned(),
+            message_bytes: 4,
+            mark: mark.map(str::to_owned),
+        };
+        let target = "http://127.0.0.1:1/mcp".parse().unwrap();
+        Call::new(&target, &text, &["X: y".to_owned()])
+    }
+
+    fn message(request: &[u8]) -> Value {
+        let text = std::str::from_utf8(request).unwrap();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
     }
 
     #[test]
     fn ids_are_written_over_each_other() {
-        let mut call = call();
+        let mut call = call(None);
         let first = String::from_utf8(call.next().to_vec()).unwrap();
         assert!(first.contains(r#""id":"000000000001""#), "{first}");
         for _ in 0..9 {
@@ -237,8 +197,32 @@ mod tests {
             "{head}"
         );
         assert_eq!(
-            serde_json::from_str::<Value>(body).unwrap()["params"]["arguments"]["message"],
+            message(text.as_bytes())["params"]["arguments"]["message"],
             "xxxx"
         );
+    }
+
+    #[test]
+    fn a_mark_is_sent_and_looked_for() {
+        let mut call = call(Some("tenant-7"));
+        call.next();
+        let sent = message(call.next());
+        assert_eq!(
+            sent["params"]["arguments"]["message"],
+            "tenant-7:000000000002:xxxx"
+        );
+        let answer = |id: &str, text: &str| {
+            let body = json!({ "jsonrpc": "2.0", "id": id, "result": { "content": [{ "type": "text", "text": text }] } });
+            Received::new("HTTP/1.1 200 OK\r\n\r\n", &body.to_string())
+        };
+        let own = answer("000000000002", "tenant-7:000000000002:xxxx");
+        assert_eq!(call.check(&own), Ok(()));
+        for other in [
+            answer("000000000002", "tenant-8:000000000002:xxxx"),
+            answer("000000000002", "tenant-7:000000000001:xxxx"),
+            answer("000000000001", "tenant-7:000000000002:xxxx"),
+        ] {
+            assert_eq!(call.check(&other), Err(Failure::Misrouted));
+        }
     }
 }

@@ -1,34 +1,39 @@
 //! MCP load for weir and its peers, over real sockets: knows only the wire.
 //!
 //! ```text
-//! weir-loadtest upstream --port 3001                              an echo server that costs as little as possible
+//! weir-loadtest compare                                          weir beside nginx and others, one report
 //! weir-loadtest run --url http://127.0.0.1:8811/mcp --pid PID     64 connections, each calls and waits, for 10 s
+//! weir-loadtest run --url … --rate 5000                           5000 calls a second, whatever the answers do
+//! weir-loadtest overload | kill | many | tenants | reloads | streams | sessions
+//! weir-loadtest upstream --port 3001                              an echo server that costs as little as possible
 //! ```
-//! Only loopback is ever loaded. Room by room: [`wire`] frames HTTP/1.1, [`call`] writes a request and checks its answer,
-//! [`load`] keeps connections busy and measures, [`process`] asks Linux what that cost the process under load,
-//! [`measurement`] is what a run found, [`upstream`] is the server at the other end.
+//! Only loopback is ever loaded. Room by room: [`wire`] frames HTTP/1.1, [`message`] and [`call`] write requests and check
+//! answers, [`mod@line`] is a client's connection, [`load`] keeps connections busy and measures, [`process`] asks Linux what that
+//! cost the process under load, [`measurement`] is what a run found, [`upstream`] is the server at the other end, [`stand`]
+//! starts gateways and servers, [`scenario`] does to them what hurts, [`compare`] puts them side by side.
 #![expect(
     clippy::print_stdout,
     reason = "a command line tool reports on its standard output"
 )]
 
 mod call;
+mod compare;
+mod failure;
+mod line;
 mod load;
 mod measurement;
+mod message;
 mod process;
+mod run;
+mod scenario;
+mod stand;
 mod target;
 mod upstream;
 mod wire;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-
-use crate::call::Era;
-use crate::load::Plan;
-use crate::target::Target;
 
 /// MCP load for weir and its peers. Only loopback addresses are accepted.
 #[derive(Parser)]
@@ -40,60 +45,40 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Puts direct calls, nginx, weir and other gateways side by side and writes a report.
+    Compare(compare::Arguments),
+    /// Calls a tool from many connections at once: as fast as the answers come, or at a fixed rate.
+    Run(run::Arguments),
+    /// Offers four times what the gateway can do, and looks what becomes of it.
+    Overload(scenario::overload::Arguments),
+    /// Kills the servers behind the gateway again and again, under load.
+    Kill(scenario::kill::Arguments),
+    /// 200 servers, of which one hangs and one crashes again and again.
+    Many(scenario::many::Arguments),
+    /// Tenants whose request ids are the same call at the same time; each checks that the answer is its own.
+    Tenants(scenario::tenants::Arguments),
+    /// Reloads the configuration again and again, under load; every tenth is invalid.
+    Reloads(scenario::reloads::Arguments),
+    /// Opens many streams of events and asks what each costs.
+    Streams(scenario::streams::Arguments),
+    /// Opens many legacy sessions and asks what each costs while idle.
+    Sessions(scenario::sessions::Arguments),
     /// Serves an MCP echo server (both eras) on loopback; prints `upstream ready URL`.
-    Upstream {
-        /// The port; 0 picks one.
-        #[arg(long, default_value_t = 0)]
-        port: u16,
-        /// Threads, each with its own connections.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-        threads: u16,
-    },
-    /// Calls a tool from many connections at once, as fast as the answers come.
-    Run(RunArguments),
-}
-
-#[derive(clap::Args)]
-struct RunArguments {
-    /// The MCP endpoint, for example `http://127.0.0.1:8811/mcp`.
-    #[arg(long)]
-    url: Target,
-    /// Calls in flight: each connection sends the next call when the last was answered.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    connections: u16,
-    /// Measured time.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Time before that, under the same load.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=60))]
-    warmup_seconds: u64,
-    /// Threads of the generator.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    threads: u16,
-    /// The tool; it gets `{"message": TEXT}` and must answer without an error.
-    #[arg(long, default_value = "echo")]
-    tool: String,
-    /// Bytes of TEXT.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    message_bytes: u32,
-    /// The protocol era of the calls.
-    #[arg(long, value_enum, default_value_t = Era::Modern)]
-    era: Era,
-    /// One more request header, for example `Authorization: Bearer KEY`. May be repeated.
-    #[arg(long)]
-    header: Vec<String>,
-    /// The process under load: its CPU time and memory are reported too.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Prints one JSON object instead of text.
-    #[arg(long)]
-    json: bool,
+    Upstream(upstream::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Upstream { port, threads } => upstream::serve(port, threads).map(|()| true),
-        Command::Run(arguments) => run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Overload(arguments) => scenario::overload::run(&arguments),
+        Command::Kill(arguments) => scenario::kill::run(&arguments),
+        Command::Many(arguments) => scenario::many::run(&arguments),
+        Command::Tenants(arguments) => scenario::tenants::run(&arguments),
+        Command::Reloads(arguments) => scenario::reloads::run(&arguments),
+        Command::Streams(arguments) => scenario::streams::run(&arguments),
+        Command::Sessions(arguments) => scenario::sessions::run(&arguments),
+        Command::Upstream(arguments) => upstream::serve(&arguments).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -103,27 +88,4 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// Runs and reports; true if every call was answered as it should.
-fn run(arguments: &RunArguments) -> Result<bool, String> {
-    let plan = Arc::new(Plan {
-        target: arguments.url.clone(),
-        connections: arguments.connections.into(),
-        threads: arguments.threads.into(),
-        warmup: Duration::from_secs(arguments.warmup_seconds),
-        measured: Duration::from_secs(arguments.seconds),
-        tool: arguments.tool.clone(),
-        message_bytes: arguments.message_bytes as usize,
-        era: arguments.era,
-        headers: arguments.header.clone(),
-        pid: arguments.pid,
-    });
-    let measurement = load::run(&plan)?;
-    if arguments.json {
-        println!("{}", measurement.to_json());
-    } else {
-        println!("{measurement}");
-    }
-    Ok(measurement.failures.is_empty())
 }

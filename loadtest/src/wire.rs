@@ -1,8 +1,10 @@
 //! HTTP/1.1 framing of both directions, with keep-alive: one head and one body at a time, nothing interpreted.
+//! The body of an event stream can be read piece by piece.
 
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -42,17 +44,10 @@ impl Connection {
 
     /// Reads the next message; `None` if the peer closed before it began.
     pub(crate) async fn receive(&mut self) -> io::Result<Option<Received>> {
-        let Some(head) = self.head().await? else {
+        let Some(mut received) = self.receive_head().await? else {
             return Ok(None);
         };
-        let mut received = Received {
-            head,
-            body: Bytes::new(),
-        };
-        received.body = if received
-            .header("transfer-encoding")
-            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
-        {
+        received.body = if received.is_chunked() {
             self.chunks().await?
         } else {
             let length = received
@@ -62,6 +57,37 @@ impl Connection {
             self.exactly(length).await?
         };
         Ok(Some(received))
+    }
+
+    /// Reads the next message's head and leaves its body on the connection.
+    pub(crate) async fn receive_head(&mut self) -> io::Result<Option<Received>> {
+        let head = self.head().await?;
+        Ok(head.map(|head| Received {
+            head,
+            body: Bytes::new(),
+        }))
+    }
+
+    /// Reads the next chunk of a body that has no known end; `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+        let line = self.line().await?;
+        let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+        let size = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| usize::from_str_radix(digits.trim(), 16).ok());
+        let size = size.ok_or_else(|| malformed("chunk size"))?;
+        if size == 0 {
+            while !self.line().await?.is_empty() {}
+            return Ok(None);
+        }
+        let chunk = self.exactly(size).await?;
+        self.exactly(2).await?;
+        Ok(Some(chunk))
+    }
+
+    /// The bare stream, for who keeps it open without reading. What was read ahead is dropped.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     async fn head(&mut self) -> io::Result<Option<Bytes>> {
@@ -85,24 +111,21 @@ impl Connection {
     }
 
     async fn chunks(&mut self) -> io::Result<Bytes> {
-        let mut body = BytesMut::new();
-        loop {
-            let line = self.line().await?;
-            let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-            let size = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|digits| usize::from_str_radix(digits.trim(), 16).ok());
-            let size = size.ok_or_else(|| malformed("chunk size"))?;
-            if size == 0 {
-                while !self.line().await?.is_empty() {}
-                return Ok(body.freeze());
-            }
-            if body.len() + size > MAX_BODY_BYTES {
+        let Some(first) = self.chunk().await? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.chunk().await? else {
+            return Ok(first);
+        };
+        let mut body = BytesMut::from(first.as_ref());
+        body.extend_from_slice(&second);
+        while let Some(chunk) = self.chunk().await? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(malformed("body: too long"));
             }
-            body.extend_from_slice(&self.exactly(size).await?);
-            self.exactly(2).await?;
+            body.extend_from_slice(&chunk);
         }
+        Ok(body.freeze())
     }
 
     /// A line without its end.
@@ -148,6 +171,15 @@ impl Connection {
 // === impl Received ===
 
 impl Received {
+    /// What a test makes up.
+    #[cfg(test)]
+    pub(crate) fn new(head: &str, body: &str) -> Self {
+        Self {
+            head: Bytes::copy_from_slice(head.as_bytes()),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
     /// The first line: a request line or a status line.
     pub(crate) fn start_line(&self) -> &str {
         self.lines().next().unwrap_or_default()
@@ -167,6 +199,18 @@ impl Received {
             .map(|(_, value)| value.trim())
     }
 
+    /// Whether the body comes in chunks.
+    pub(crate) fn is_chunked(&self) -> bool {
+        self.header("transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+    }
+
+    /// Whether the sender closes the connection after this message.
+    pub(crate) fn is_last(&self) -> bool {
+        self.header("connection")
+            .is_some_and(|option| option.eq_ignore_ascii_case("close"))
+    }
+
     fn lines(&self) -> impl Iterator<Item = &str> {
         std::str::from_utf8(&self.head)
             .unwrap_or_default()
@@ -175,11 +219,7 @@ impl Received {
 }
 
 fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
-    bytes
-        .get(from..)?
-        .windows(what.len())
-        .position(|window| window == what)
-        .map(|at| at + from)
+    memmem::find(bytes.get(from..)?, what).map(|at| at + from)
 }
 
 fn malformed(what: &str) -> io::Error {

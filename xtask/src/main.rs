@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` is the one test command: it installs what the tests need, runs every check and ends with the line
 //! `N passed, N failed, N skipped`. `cargo xtask check` is the same without the tests, `cargo xtask kit` only installs.
+//! `cargo xtask loadtest compare` builds for release and measures.
 
 #![expect(
     clippy::print_stdout,
@@ -11,6 +12,7 @@
 mod gates;
 mod kit;
 mod licences;
+mod measure;
 mod process;
 mod summary;
 
@@ -41,6 +43,12 @@ enum Chore {
     Check,
     /// Only installs what the tests need, into `target/test-kit`.
     Kit,
+    /// Builds weir and its load generator for release and runs the generator, for example `loadtest compare`.
+    Loadtest {
+        /// Passed on to `weir-loadtest`; see docs/loadtest.md.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
     };
     let mut summary = Summary::default();
     match chore {
+        Chore::Loadtest { arguments } => return measure::run(&place, &arguments),
         Chore::Kit => summary.run("kit", || kit::install(&place)),
         Chore::Check => gates::check(&place, &mut summary),
         Chore::Test { arguments } => {
