@@ -16,8 +16,13 @@ pub struct DesktopImplicit {
 impl DesktopImplicit {
     /// The provider.
     pub fn new() -> Self {
-        let mut principal = UserPrincipal::named("desktop-user");
-        principal.roles.push("admin".to_owned());
+        Self::named("desktop-user", &["admin".to_owned()])
+    }
+
+    /// The provider for a user of another name, with these roles.
+    pub fn named(user: &str, roles: &[String]) -> Self {
+        let mut principal = UserPrincipal::named(user);
+        principal.roles.extend_from_slice(roles);
         Self {
             principal: Arc::new(principal),
         }

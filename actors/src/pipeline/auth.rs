@@ -86,11 +86,14 @@ impl AuthLane {
                 facts.principal = Some(principal.clone());
                 facts.anonymous = anonymous;
                 let admitted = self.admit(&mut exchange, &principal);
-                match (admitted, &exchange.arrival().request) {
+                let arrival = exchange.arrival();
+                match (admitted, &arrival.request) {
                     (Err(limited), _) => Refusal::Limited(limited),
+                    _ if !arrival.transport.admits(&principal) => Refusal::UnknownSession,
                     (_, ClientRequest::Malformed(refusal)) => Refusal::Wire(refusal.clone()),
                     (_, ClientRequest::Refused(refusal)) => refusal.clone(),
                     _ => {
+                        exchange.goes_on();
                         return super::forward(
                             &self.policy,
                             Authenticated::new(exchange, principal),

@@ -15,7 +15,7 @@ use weir_plugin_protocol::{Credentials, UserPrincipal};
 
 use super::metrics::{Ledger, Meter, Stage, Stamps};
 use super::reply::{ClientGone, Reply, Response, event};
-use super::{Outcome, Refusal, record};
+use super::{Outcome, Refusal, Transport, record};
 use crate::admission::{Caller, Place};
 use crate::builtin::audit_lines::AuditSlot;
 use crate::settings::Settings;
@@ -41,6 +41,8 @@ struct Inner {
     /// What the request holds of the limits of its caller.
     places: Vec<Place>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Rung when the caller is known and may go on.
+    known: Option<oneshot::Sender<()>>,
 }
 
 /// What the client sent; fixed at the door.
@@ -54,6 +56,8 @@ pub struct Arrival {
     pub wall: SystemTime,
     /// When it must have been answered. Streams that wait for events have none of their own and ignore it.
     pub deadline: Instant,
+    /// How it came.
+    pub transport: Transport,
     /// Which servers it is for.
     pub endpoint: Endpoint,
     /// The request itself.
@@ -138,6 +142,7 @@ impl Exchange {
             measured: false,
             places: Vec::new(),
             permit,
+            known: None,
         };
         (Self(Box::new(inner)), receiver)
     }
@@ -145,6 +150,21 @@ impl Exchange {
     /// What the client sent.
     pub fn arrival(&self) -> &Arrival {
         &self.0.arrival
+    }
+
+    /// Resolves when the caller has been authenticated and the request goes on, with an error if it does not. For
+    /// faces whose answers go elsewhere than where the request came from.
+    pub fn authenticated(&mut self) -> oneshot::Receiver<()> {
+        let (known, receiver) = oneshot::channel();
+        self.0.known = Some(known);
+        receiver
+    }
+
+    /// Notes that the caller is known and that the request goes on.
+    pub(super) fn goes_on(&mut self) {
+        if let Some(known) = self.0.known.take() {
+            let _nobody_waits = known.send(());
+        }
     }
 
     /// What the stages found out.

@@ -20,6 +20,7 @@ mod record;
 mod refusal;
 mod reply;
 mod target;
+mod transport;
 
 pub mod audit;
 pub mod auth;
@@ -44,8 +45,9 @@ pub use limits::LimitsConfig;
 pub use metrics::{Meter, Metrics, MetricsConfig, Stage};
 pub use outcome::{Outcome, Verdict};
 pub use refusal::Refusal;
-pub use reply::{ClientGone, Held, Response, ResponseBody, event};
+pub use reply::{ClientGone, Held, Response, ResponseBody, event, message_of};
 pub use target::Target;
+pub use transport::{SseStream, Transport, UnderWay};
 
 use crate::mailbox::Mailbox;
 use telemetry::{Answered, TelemetryActor};

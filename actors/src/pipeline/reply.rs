@@ -163,9 +163,39 @@ pub fn event(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
+/// The message of a framed event, without a copy; nothing of a comment or of an event without data. The other way round
+/// than [`event`]: there is one line of data.
+pub fn message_of(frame: &Bytes) -> Option<Bytes> {
+    const DATA: &[u8] = b"data:";
+    let mut start = 0;
+    for line in frame.split_inclusive(|byte| *byte == b'\n') {
+        if let Some(data) = line.strip_prefix(DATA) {
+            let begin = start + line.len() - data.trim_ascii_start().len();
+            let data = data.trim_ascii();
+            return (!data.is_empty()).then(|| frame.slice(begin..begin + data.len()));
+        }
+        start += line.len();
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_framed_message_is_found_again() {
+        assert_eq!(message_of(&event(b"{\n\"a\":1}")).unwrap(), "{ \"a\":1}");
+        let numbered = Bytes::from_static(b"id: 7\nevent: message\ndata: {}\n\n");
+        assert_eq!(message_of(&numbered).unwrap(), "{}");
+        for silent in [": keep-alive\n\n", "id: 1\ndata: \n\n", "retry: 5\n\n", ""] {
+            assert_eq!(
+                message_of(&Bytes::from_static(silent.as_bytes())),
+                None,
+                "{silent:?}"
+            );
+        }
+    }
 
     #[test]
     fn line_breaks_between_tokens_do_not_end_the_event() {

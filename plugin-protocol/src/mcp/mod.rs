@@ -18,7 +18,9 @@ pub use headers::{
 };
 pub use method::Method;
 pub use name::valid_tool_name;
-pub use param_headers::{HeaderAnnotation, ParamKind, check_params, header_annotations};
+pub use param_headers::{
+    HeaderAnnotation, ParamKind, check_params, header_annotations, params_as_headers,
+};
 pub use refusal::Refusal;
 pub use uri_template::{TemplateError, UriTemplate};
 pub use version::{Era, LEGACY_VERSIONS, MODERN_VERSIONS, Version, negotiate};

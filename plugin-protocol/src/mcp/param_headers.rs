@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Values, decode_header_value};
+use super::{Values, decode_header_value, encode_header_value};
 use crate::jsonrpc::{array_items, object_members, unquote};
 
 /// One `x-mcp-header` annotation.
@@ -82,6 +82,24 @@ pub fn check_params<'h>(
         }
     }
     Ok(())
+}
+
+/// The headers that repeat the arguments of a call, names and values. What no header can say is left out: the server
+/// refuses it.
+pub fn params_as_headers(
+    annotations: &[HeaderAnnotation],
+    arguments_raw: Option<&str>,
+) -> Vec<(String, String)> {
+    let header = |annotation: &HeaderAnnotation| {
+        let argument = argument(arguments_raw, &annotation.path).ok()??;
+        let value = match argument.as_bytes().first()? {
+            b'"' => encode_header_value(&unquote(argument)?).into_owned(),
+            b'{' | b'[' => return None,
+            _ => argument.to_owned(),
+        };
+        Some((annotation.header.clone(), value))
+    };
+    annotations.iter().filter_map(header).collect()
 }
 
 /// Looks for annotations in a schema. `path` is how to get to it from the arguments through `properties` alone.

@@ -12,6 +12,7 @@ mod call;
 mod check;
 mod keys;
 mod serve;
+mod stdio;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ const EXAMPLES: &str = "\
 Examples:
   weir                                       serve ./weir.yaml, or a built-in demo if there is none
   weir serve --config weir.yaml              serve this configuration
+  weir stdio --config weir.yaml              serve the program that starts it, on standard input and output
+  weir stdio -- npx -y some-mcp-server       the same, with one server and no configuration
   weir check --config weir.yaml              say what is wrong with it, or what it means
   weir call                                  list the tools of a running gateway
   weir call demo add '{\"a\": 1, \"b\": 2}'      call a tool through it
@@ -52,6 +55,8 @@ struct Arguments {
 enum Command {
     /// Serve MCP clients until SIGTERM or SIGINT; this is what `weir` alone does.
     Serve(ServeArguments),
+    /// Serve the program that starts it, on standard input and output; this is what desktop clients launch.
+    Stdio(stdio::StdioArguments),
     /// Check a configuration and print what it means.
     Check(ConfigArguments),
     /// List and call tools through a running gateway.
@@ -92,6 +97,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Stdio(arguments) => stdio::stdio(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Call(arguments) => call::call(arguments),
         Command::Keys { command } => keys::keys(command),

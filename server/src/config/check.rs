@@ -76,6 +76,12 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
             }
         }
     }
+    if config.stdio.user.trim().is_empty() {
+        refuse(
+            "stdio.user",
+            "a user needs a name; write one, or remove it for `desktop-user`".to_owned(),
+        );
+    }
     for (index, origin) in config.http.allowed_origins.iter().enumerate() {
         if !is_origin(origin) {
             refuse(

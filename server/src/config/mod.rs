@@ -21,12 +21,15 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weir_actors::builtin::desktop_implicit::DesktopImplicit;
 use weir_actors::plugin::PluginsConfig;
 use weir_actors::supervisor::duration::Span;
+use weir_plugin_protocol::role::AuthProvider;
 
 pub use weir_actors::builtin::audit_lines::{AuditConfig, AuditSinkKind};
 pub use weir_actors::builtin::auth::AuthConfig;
@@ -58,6 +61,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Which HTTP requests are answered at all, before anybody is asked who they are.
     pub http: HttpFaceConfig,
+    /// The one client of `weir stdio`.
+    pub stdio: StdioFaceConfig,
     /// The MCP servers behind the gateway, by name; the order is the order of merged lists.
     pub servers: Servers,
     /// Who plays the roles of the pipeline, where it is not the built-in default.
@@ -97,7 +102,7 @@ pub struct AdminConfig {
 }
 
 /// Which HTTP requests are answered at all.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpFaceConfig {
     /// Names that a `Host` header may have besides `localhost` and the loopback addresses, without port. A request for any
@@ -108,6 +113,22 @@ pub struct HttpFaceConfig {
     pub allowed_origins: Vec<String>,
     /// Must be true to let everybody in (`desktop-implicit`) at an address outside the loopback. Default false.
     pub allow_unauthenticated: bool,
+    /// Whether clients of the transport of 2024-11-05 (HTTP+SSE) are served too, at `/sse` and `/servers/NAME/sse`.
+    /// Default true.
+    pub sse: bool,
+}
+
+/// The client of `weir stdio`: whoever starts the process. It presents no credentials, so `auth` is not asked.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StdioFaceConfig {
+    /// Who it is, for `policy` and the audit log. Default `desktop-user`.
+    pub user: String,
+    /// Its roles. Default `[admin]`.
+    pub roles: Vec<String>,
+    /// Whether this process serves it, and nobody else. The command line says so, not the file.
+    #[serde(skip)]
+    pub serves: bool,
 }
 
 /// What is logged, and how.
@@ -157,6 +178,7 @@ impl Default for Config {
             workers: None,
             admin: AdminConfig::default(),
             http: HttpFaceConfig::default(),
+            stdio: StdioFaceConfig::default(),
             servers: Servers::default(),
             plugins: PluginsConfig::default(),
             auth: AuthConfig::default(),
@@ -183,12 +205,42 @@ impl Default for AdminConfig {
     }
 }
 
+impl Default for HttpFaceConfig {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            allow_unauthenticated: false,
+            sse: true,
+        }
+    }
+}
+
+impl Default for StdioFaceConfig {
+    fn default() -> Self {
+        Self {
+            user: "desktop-user".to_owned(),
+            roles: vec!["admin".to_owned()],
+            serves: false,
+        }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Auto,
         }
+    }
+}
+
+// === impl StdioFaceConfig ===
+
+impl StdioFaceConfig {
+    /// Who says that the client is this user.
+    pub fn provider(&self) -> Arc<dyn AuthProvider> {
+        Arc::new(DesktopImplicit::named(&self.user, &self.roles))
     }
 }
 

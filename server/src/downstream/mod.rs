@@ -3,13 +3,19 @@
 //! Read in this order: [`watch`] cuts connections that make no progress, [`admission`] is what a request needs before
 //! anything is done for it, [`door`] which hosts and origins are served, [`intake`] how bodies may come in, [`read`]
 //! turns HTTP into a request of MCP, [`write`] turns the answer into HTTP, [`worker`] gives every worker thread its own
-//! pipeline.
+//! pipeline. A client that sends message after message on one stream has a
+//! [`conversation`], in which each message is [`sorted`]: over HTTP+SSE ([`sse`]) or over the pipes of this process
+//! ([`stdio`]).
 
 pub mod admission;
+mod conversation;
 mod door;
 pub mod intake;
 pub(crate) mod metadata;
 mod read;
+mod sorted;
+pub(crate) mod sse;
+pub mod stdio;
 pub(crate) mod watch;
 mod worker;
 mod write;
@@ -21,13 +27,14 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::Guard;
 use tokio::time::Instant;
-use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal};
+use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal, Transport};
 use weir_actors::upstream::{Endpoint, Federation, ServerName};
 use weir_plugin_protocol::jsonrpc::{Limits, Payload};
 use weir_plugin_protocol::mcp::{self, Class, Offered, classify};
 
 pub use admission::Admission;
 pub use intake::Intake;
+pub use sse::SseTable;
 pub use worker::{Face, OnPipeline, Workers};
 
 /// `/mcp`: all servers as one.
@@ -112,6 +119,7 @@ async fn serve(
         at,
         wall,
         deadline,
+        transport: Transport::Http,
         endpoint,
         request: parsed,
         credentials: read::credentials(&request),

@@ -132,18 +132,7 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
     };
     match method {
         HttpMethod::Post => {
-            let json = headers
-                .get(header::CONTENT_TYPE)
-                .and_then(|value| value.to_str().ok());
-            let json = json.is_some_and(|value| {
-                value
-                    .split(';')
-                    .next()
-                    .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
-            });
-            if !json || headers.contains_key(header::CONTENT_ENCODING) {
-                return Err(Refusal::UnsupportedMediaType);
-            }
+            json(request)?;
             if !accepts("application/json") || !accepts("text/event-stream") {
                 return Err(Refusal::NotAcceptable);
             }
@@ -152,6 +141,21 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
         _ => {}
     }
     Ok(())
+}
+
+/// Checks that the body is said to be JSON as it is.
+pub(super) fn json(request: &HttpRequest) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    let is_json = kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
+        Ok(())
+    } else {
+        Err(Refusal::UnsupportedMediaType)
+    }
 }
 
 fn covers(range: &str, wanted: &str) -> bool {

@@ -9,7 +9,7 @@ use weir_actors::pipeline::{Door, Meter, Pipeline, PipelineParts};
 use weir_actors::supervisor::{ChildSpec, ChildState, GroupConfig, Spawner, SupervisorHandle};
 use weir_actors::upstream::UpstreamBoard;
 
-use super::{Admission, Intake};
+use super::{Admission, Intake, SseTable};
 
 /// How often it is looked whether the pipelines serve, at the start.
 const POLL: Duration = Duration::from_millis(2);
@@ -30,6 +30,8 @@ pub struct Workers {
     pub admission: Admission,
     /// The bodies that are on their way in.
     pub intake: Intake,
+    /// The streams of HTTP+SSE that are open.
+    pub sse: SseTable,
     /// Numbers the workers.
     pub started: Arc<AtomicUsize>,
     /// Hears of every pipeline that was made; for drills.
@@ -43,6 +45,7 @@ pub struct Face {
     pub(super) intake: Intake,
     pub(super) board: UpstreamBoard,
     pub(super) meter: Arc<Meter>,
+    pub(super) sse: SseTable,
 }
 
 /// Runs work on a worker's thread.
@@ -97,6 +100,7 @@ impl Workers {
             intake: self.intake,
             board: self.parts.board.clone(),
             meter: self.parts.metrics.meter(number),
+            sse: self.sse,
         }
     }
 }

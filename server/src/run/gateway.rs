@@ -18,7 +18,7 @@ use weir_actors::upstream::http::{HttpClientConfig, TlsTrust};
 use weir_actors::upstream::{UpstreamsSetup, upstreams};
 
 use super::audit;
-use super::listeners;
+use super::listeners::{self, Served};
 use super::observer::{Watchman, record};
 use super::plugged::Plugged;
 use super::roles::Roles;
@@ -26,7 +26,8 @@ use super::settings::{admin_hosts, equipped, settings};
 use super::state::State;
 use crate::admin::AdminState;
 use crate::config::Config;
-use crate::downstream::{Admission, Intake, OnPipeline, Workers};
+use crate::downstream::stdio::Stdio;
+use crate::downstream::{Admission, Intake, OnPipeline, SseTable, Workers};
 
 /// Farewells to servers that may wait.
 const FAREWELLS: usize = 4096;
@@ -39,6 +40,19 @@ pub struct Sockets {
     pub admin: TcpListener,
 }
 
+/// Where clients and operators come from.
+pub enum Opening {
+    /// Both over sockets.
+    Sockets(Sockets),
+    /// One client at the pipes of this process.
+    Stdio {
+        /// The client.
+        client: Arc<Stdio>,
+        /// For operators, if they are wanted.
+        admin: Option<TcpListener>,
+    },
+}
+
 /// A running gateway.
 pub struct Gateway {
     tree: Tree,
@@ -46,6 +60,14 @@ pub struct Gateway {
     audit: AuditLog,
     records: AuditTarget,
     draining: watch::Sender<bool>,
+}
+
+// === impl Opening ===
+
+impl From<Sockets> for Opening {
+    fn from(sockets: Sockets) -> Self {
+        Self::Sockets(sockets)
+    }
 }
 
 // === impl Gateway ===
@@ -58,7 +80,7 @@ impl Gateway {
     pub fn start(
         config: &Config,
         outside: &Outside,
-        sockets: Sockets,
+        opening: impl Into<Opening>,
         on_pipeline: OnPipeline,
     ) -> Result<Self, String> {
         let metrics = Metrics::new(config.metrics.clone());
@@ -112,6 +134,7 @@ impl Gateway {
             },
             admission: admission.clone(),
             intake: intake.clone(),
+            sse: SseTable::default(),
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
@@ -133,6 +156,26 @@ impl Gateway {
             plugins: loader,
         });
         let admin_hosts = Arc::new(ArcSwap::from_pointee(admin_hosts(config)));
+        let listeners = match opening.into() {
+            Opening::Sockets(Sockets { clients, admin }) => vec![
+                listeners::operators(admin, admin_hosts, state.clone()),
+                listeners::clients(
+                    clients,
+                    workers,
+                    Served {
+                        threads: config.worker_threads(),
+                        sse: config.http.sse,
+                    },
+                    board.clone(),
+                    state,
+                ),
+            ],
+            Opening::Stdio { client, admin } => admin
+                .map(|admin| listeners::operators(admin, admin_hosts, state))
+                .into_iter()
+                .chain([listeners::stdio(client, workers, board.clone())])
+                .collect(),
+        };
         let parts = TreeParts {
             log: audit.clone(),
             audit: writer,
@@ -140,18 +183,9 @@ impl Gateway {
             upstreams,
             sessions,
             farewells,
-            board: board.clone(),
+            board,
             http,
-            listeners: vec![
-                listeners::operators(sockets.admin, admin_hosts, state.clone()),
-                listeners::clients(
-                    sockets.clients,
-                    workers,
-                    config.worker_threads(),
-                    board,
-                    state,
-                ),
-            ],
+            listeners,
         };
         let observer = Arc::new(Watchman {
             metrics,

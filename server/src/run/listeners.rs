@@ -22,6 +22,7 @@ use weir_actors::upstream::UpstreamBoard;
 
 use crate::admin::{self, AdminState};
 use crate::config::ListenAddress;
+use crate::downstream::stdio::Stdio;
 use crate::downstream::watch::{self, Conduct, Patience, Watch, Watched};
 use crate::downstream::{self, Workers};
 
@@ -33,6 +34,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(8);
 const LINGER: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How clients are served over sockets.
+#[derive(Clone, Copy)]
+pub(super) struct Served {
+    /// Threads, each with a pipeline.
+    pub(super) threads: usize,
+    /// Whether clients of HTTP+SSE are served too.
+    pub(super) sse: bool,
+}
 
 /// Binds an address; returns where it is, as port 0 takes any.
 pub(super) fn bind(
@@ -67,7 +77,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) fn clients(
     listener: TcpListener,
     workers: Workers,
-    threads: usize,
+    served: Served,
     board: UpstreamBoard,
     state: Arc<dyn AdminState>,
 ) -> ChildSpec {
@@ -82,8 +92,36 @@ pub(super) fn clients(
         async move {
             workers.forget().await;
             board.settled(SETTLE).await;
-            let server = client_server(&listener, workers.clone(), threads, state)?;
-            serve(server, context, workers.serving(threads)).await
+            let server = client_server(&listener, workers.clone(), served, state)?;
+            serve(server, context, workers.serving(served.threads)).await
+        }
+    })
+    .reports_ready()
+    .start_timeout(SETTLE * 2)
+    .heartbeat(None)
+}
+
+/// The client at the pipes of this process, as a supervised child. Its pipeline lives on the thread of the supervisors:
+/// there is one client. What was said before a restart is not lost, but for the message that caused it.
+pub(super) fn stdio(client: Arc<Stdio>, workers: Workers, board: UpstreamBoard) -> ChildSpec {
+    ChildSpec::task("stdio", move |context| {
+        let (client, workers, board) = (client.clone(), workers.clone(), board.clone());
+        async move {
+            workers.forget().await;
+            board.settled(SETTLE).await;
+            let face = Arc::new(workers.clone().enlist());
+            workers.serving(1).await;
+            context.ready();
+            let served = async {
+                client.serve(&face).await;
+                // The process is about to stop.
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = served => {}
+                () = context.stopping() => {}
+            }
+            Ok::<(), Infallible>(())
         }
     })
     .reports_ready()
@@ -141,7 +179,7 @@ async fn serve(
 fn client_server(
     listener: &TcpListener,
     workers: Workers,
-    threads: usize,
+    Served { threads, sse }: Served,
     state: Arc<dyn AdminState>,
 ) -> io::Result<Server> {
     let patience = {
@@ -163,6 +201,11 @@ fn client_server(
             .configure(admin::probes(Arc::clone(&state)))
             .route("/mcp", web::route().to(downstream::all))
             .route("/servers/{name}/mcp", web::route().to(downstream::one))
+            .configure(move |routes| {
+                if sse {
+                    downstream::sse::routes(routes);
+                }
+            })
             .route(
                 downstream::metadata::ROUTE,
                 web::get().to(downstream::metadata::show),

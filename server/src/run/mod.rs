@@ -3,7 +3,8 @@
 //! [`run`] is the whole life of the process. `roles` says who plays which role, `plugged` which plugins
 //! do, `gateway` puts the parts together
 //! and plants the tree, `audit` opens the audit log; `listeners` are opened last and closed first, `observer` and
-//! `state` show what happens. `announce` says where the gateway is, `signals` when it is asked to stop.
+//! `state` show what happens. `announce` says where the gateway is, `signals` when it is asked to stop. `stdio` is the
+//! life of a process that serves only the client which started it.
 
 mod announce;
 mod audit;
@@ -16,6 +17,7 @@ mod roles;
 mod settings;
 mod signals;
 mod state;
+mod stdio;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -32,7 +34,8 @@ use announce::{Ready, announce};
 use listeners::bind;
 use signals::{Asked, Signals};
 
-pub use gateway::{Gateway, Sockets};
+pub use gateway::{Gateway, Opening, Sockets};
+pub use stdio::{StdioPlan, run_stdio};
 
 /// The exit code when the supervision tree has given up: whoever keeps the process should start it afresh.
 pub const EXHAUSTED: u8 = 70;

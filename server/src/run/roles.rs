@@ -37,7 +37,10 @@ impl Roles {
             .filter_map(|plugin| plugin.in_memory())
             .collect();
         let implicit = named.contains(&InMemory::DesktopImplicit);
-        let auth = if implicit {
+        let auth = if config.stdio.serves {
+            // Whoever starts the process has what it has: there is nobody to prove it to.
+            Ok(Auth::local(config.stdio.provider()))
+        } else if implicit {
             Auth::load(&AuthConfig::default(), outside)
         } else {
             Auth::load(&config.auth, outside)

@@ -1,6 +1,16 @@
 // The official TypeScript client, driven by a plan on standard input; prints what it got as one JSON object.
 // The plan and the report are those of client.py.
-import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { Client, SSEClientTransport, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
+
+function reach(plan) {
+  if (plan.transport === 'stdio') {
+    const [command, ...args] = plan.command;
+    return new StdioClientTransport({ command, args });
+  }
+  const Transport = plan.transport === 'sse' ? SSEClientTransport : StreamableHTTPClientTransport;
+  return new Transport(new URL(plan.url), { requestInit: { headers: plan.headers ?? {} } });
+}
 
 async function every(listPage, kind) {
   const items = [];
@@ -48,7 +58,7 @@ for await (const chunk of process.stdin) text += chunk;
 const plan = JSON.parse(text);
 const mode = ['auto', 'legacy'].includes(plan.mode) ? plan.mode : { pin: plan.mode };
 const client = new Client({ name: 'weir-tests', version: '1' }, { versionNegotiation: { mode } });
-await client.connect(new StreamableHTTPClientTransport(new URL(plan.url), { requestInit: { headers: plan.headers ?? {} } }));
+await client.connect(reach(plan));
 const report = await run(plan, client);
 await client.close();
 console.log(JSON.stringify(report));

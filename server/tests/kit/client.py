@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The official Python client, driven by a plan on standard input; prints what it got as one JSON object.
 
-    {"url": URL, "mode": "auto" | "legacy" | "2026-07-28", "headers": {},
+    {"url": URL, "mode": "auto" | "legacy" | "2026-07-28", "headers": {},       and what reach.py knows
      "calls": [[TOOL, ARGUMENTS], ...], "read": URI, "prompt": [NAME, ARGUMENTS], "unknown": TOOL}
 
 `read`, `prompt` and `unknown` may be absent. The JavaScript twin is client.mjs.
@@ -13,10 +13,10 @@ import json
 import sys
 from typing import Any
 
-import httpx2
 from mcp.client.client import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
+
+from reach import reach
 
 
 async def every(list_page: Any, kind: str) -> list[Any]:
@@ -62,9 +62,8 @@ async def run(plan: dict, client: Client) -> dict:
 
 async def main() -> None:
     plan = json.load(sys.stdin)
-    async with httpx2.AsyncClient(headers=plan.get("headers", {}), timeout=60) as http:
-        async with Client(streamable_http_client(plan["url"], http_client=http), mode=plan["mode"]) as client:
-            report = await run(plan, client)
+    async with Client(reach(plan), mode=plan["mode"]) as client:
+        report = await run(plan, client)
     print(json.dumps(report))
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The official Python client with every callback: what a server says besides its answers, as one JSON object.
 
-    {"url": URL, "mode": "legacy" | "2026-07-28", "prefix": "up__" | ""}      on standard input
+    {"url": URL, "mode": "legacy" | "2026-07-28", "prefix": "up__" | ""}      on standard input; see also reach.py
 
 The server is conformance_upstream.py; `prefix` is what stands before its tools' names.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 import mcp_types as t
 from mcp.client.client import Client
+
+from reach import reach
 
 HEARD_LIMIT = 10.0
 WATCHED = "test://watched-resource"
@@ -129,7 +131,7 @@ async def main() -> None:
     plan = json.load(sys.stdin)
     ears = Ears()
     async with Client(
-        plan["url"], mode=plan["mode"], read_timeout_seconds=20, log_level="debug",
+        reach(plan), mode=plan["mode"], read_timeout_seconds=20, log_level="debug",
         logging_callback=ears.on_log, message_handler=ears.on_message, elicitation_callback=ears.on_elicit,
         sampling_callback=ears.on_sample, list_roots_callback=ears.roots,
     ) as client:

@@ -5,6 +5,7 @@ pub(crate) mod gateway;
 pub(crate) mod keys;
 pub(crate) mod kit;
 pub(crate) mod mcp;
+pub(crate) mod pipes;
 pub(crate) mod proc_fs;
 pub(crate) mod process;
 pub(crate) mod raw;

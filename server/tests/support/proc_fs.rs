@@ -76,3 +76,36 @@ pub(crate) fn eventually(limit: Duration, mut question: impl FnMut() -> bool) ->
     }
     true
 }
+
+/// How many TCP sockets a process listens on.
+pub(crate) fn listening(pid: u32) -> usize {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is ours");
+    let links = links.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let own: Vec<String> = links
+        .filter_map(|link| {
+            let link = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(link.to_owned())
+        })
+        .collect();
+    let listens = |line: &&str| {
+        let mut words = line.split_whitespace();
+        // The state `0A`, then the inode.
+        words.nth(3) == Some("0A")
+            && words
+                .nth(5)
+                .is_some_and(|inode| own.iter().any(|own| own == inode))
+    };
+    ["tcp", "tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok())
+        .map(|table| table.lines().filter(listens).count())
+        .sum()
+}
+
+/// Resident memory of a process.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
+        .expect("VmRSS is a number")
+}

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use tokio::time::Instant;
 use weir_plugin_protocol::jsonrpc::{Field, Message};
 use weir_plugin_protocol::mcp::{
-    self, Era, MODERN_VERSIONS, Method, ModernRequest, Values, check_params, result_response,
+    self, Era, MODERN_VERSIONS, Method, ModernRequest, Values, check_params, params_as_headers,
+    result_response,
 };
 
 use super::raw::{join, text};
@@ -13,7 +14,7 @@ use super::relay::Relay;
 use super::upcall::{Contact, Upcall};
 use super::wait::within;
 use super::{Desk, Grant, headers, listen, names, state};
-use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Target};
+use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Target, Transport};
 use crate::upstream::{HelloAnswer, Link, ListKind, Route, ServerName};
 
 /// How long weir's own answers to `server/discover` may be kept, in milliseconds.
@@ -192,6 +193,9 @@ async fn relay(
             for (name, value) in &exchange.arrival().parameters {
                 headers.append(name.clone(), value.clone());
             }
+            if is_headerless(&exchange) {
+                headers.extend(repeating(request, &route));
+            }
             let id = desk.next_id();
             let body = rewrite.set(Field::Id, id.clone()).finish();
             let posting = Upcall::post(desk, &server, target, headers, body, Some(&id));
@@ -242,6 +246,9 @@ fn repeated(exchange: &Exchange, request: &Message, route: &Route) -> Result<(),
     let Some(annotations) = route.link.catalog.param_headers.get(&route.own_name) else {
         return Ok(());
     };
+    if is_headerless(exchange) {
+        return Ok(());
+    }
     let parameters = &exchange.arrival().parameters;
     let values = |name: &str| -> Values<'_> {
         let named = parameters
@@ -250,6 +257,26 @@ fn repeated(exchange: &Exchange, request: &Message, route: &Route) -> Result<(),
         named.map(|(_, value)| value.as_bytes()).collect()
     };
     check_params(annotations, request.field(Field::Arguments), values)
+}
+
+/// Whether the client has no headers to repeat anything in.
+fn is_headerless(exchange: &Exchange) -> bool {
+    matches!(exchange.arrival().transport, Transport::Stdio)
+}
+
+/// The headers that repeat arguments, made for a client that has none.
+fn repeating(request: &Message, route: &Route) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    let annotations = route.link.catalog.param_headers.get(&route.own_name);
+    let Some(annotations) = annotations else {
+        return Vec::new();
+    };
+    params_as_headers(annotations, request.field(Field::Arguments))
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let name = http::HeaderName::try_from(name).ok()?;
+            Some((name, http::HeaderValue::try_from(value).ok()?))
+        })
+        .collect()
 }
 
 /// `_meta` with `serverInfo`.

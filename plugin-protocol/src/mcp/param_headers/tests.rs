@@ -167,3 +167,26 @@ fn headers_and_arguments_must_agree() {
         assert!(error.contains(says), "{arguments}: {error}");
     }
 }
+
+#[test]
+fn headers_that_were_made_say_what_the_arguments_say() {
+    let schema = r#"{"type":"object","properties":{
+        "region":{"type":"string","x-mcp-header":"Region"},
+        "deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"N"}}},
+        "b":{"type":"boolean","x-mcp-header":"B"},
+        "absent":{"type":"string","x-mcp-header":"Absent"},
+        "null":{"type":"string","x-mcp-header":"Null"}}}"#;
+    let annotations = header_annotations(schema).unwrap();
+    let arguments = r#"{"region":" Zürich","deep":{"n":1e2},"b":true,"null":null}"#;
+    let made = params_as_headers(&annotations, Some(arguments));
+    let names: Vec<&str> = made.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Mcp-Param-Region", "Mcp-Param-N", "Mcp-Param-B"]);
+    let found = |name: &str| {
+        let mut named = made.iter().filter(|(known, _)| known == name);
+        named
+            .next()
+            .map_or(Values::Absent, |(_, value)| Values::One(value.as_bytes()))
+    };
+    assert_eq!(check_params(&annotations, Some(arguments), found), Ok(()));
+    assert_eq!(params_as_headers(&annotations, None), []);
+}

@@ -2,13 +2,14 @@
 //!
 //! [`handshake`] begins and ends sessions, [`relay`] carries requests to servers, [`lists`] asks all servers,
 //! [`upward`] carries what the client says without being asked (notifications, answers), [`stream`] is the
-//! standalone event stream, [`pump`] and [`mail`] what servers say without being asked.
+//! standalone event stream, [`sse`] the one stream of an HTTP+SSE client, [`pump`] and [`mail`] what servers say without being asked.
 
 mod handshake;
 mod lists;
 mod mail;
 mod pump;
 mod relay;
+mod sse;
 mod stream;
 mod upward;
 
@@ -19,7 +20,7 @@ use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
 use weir_plugin_protocol::mcp::{self, Method, code, result_response};
 
 use super::{Desk, Grant, Target};
-use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal};
+use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Transport};
 use crate::session::Session;
 use crate::upstream::ListKind;
 
@@ -39,6 +40,21 @@ pub(super) fn dispatch(desk: &Rc<Desk>, mut exchange: Exchange, target: Target, 
         return desk.clone().finish_with(exchange, |exchange| {
             handshake::initialize(desk, exchange, message, &grant)
         });
+    }
+    let transport = &exchange.arrival().transport;
+    if let Transport::SseStream(stream) = transport {
+        let (desk, stream) = (desk.clone(), stream.clone());
+        actix_rt::spawn(async move {
+            let (exchange, outcome) = sse::run(&desk, exchange, &stream, &grant).await;
+            desk.finish(exchange, outcome);
+        });
+        return;
+    }
+    if let Some(message) = &message
+        && is_early_ping(message, &exchange)
+    {
+        let outcome = Outcome::ok(result_response(message.id().unwrap_or("null"), "{}"));
+        return desk.finish(exchange, outcome);
     }
     let session = match find(desk, &exchange, &grant) {
         Ok(session) => session,
@@ -131,6 +147,16 @@ fn request(
             ),
         },
     }
+}
+
+/// Whether it is a ping before the handshake, which is in order. Over Streamable HTTP nobody could tell it from one that
+/// lacks its session.
+fn is_early_ping(message: &Message, exchange: &Exchange) -> bool {
+    let arrival = exchange.arrival();
+    Method::parse(message.method()) == Method::Ping
+        && message.kind() == Kind::Request
+        && arrival.session_id.is_none()
+        && !matches!(arrival.transport, Transport::Http)
 }
 
 /// The session that the request belongs to.
