@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::upstream::http::AddressRule;
+
 /// Tells the wall-clock time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
@@ -26,8 +28,10 @@ pub trait ReadFile: Send + Sync + 'static {
 /// Fetches the JWKS document of an issuer.
 pub trait JwksFetch: Send + Sync + 'static {
     /// Gets `url`: status 200 only, no redirect followed, at most [`super::jwt::JWKS_MAX_BYTES`] bytes read. The caller
-    /// stops waiting after [`super::jwt::JWKS_TIMEOUT`]. The error is a text for the log.
-    fn fetch(&self, url: &str) -> BoxFuture<'static, Result<Bytes, String>>;
+    /// stops waiting after [`super::jwt::JWKS_TIMEOUT`]. The host may lead only to `addresses`. The error is a text for
+    /// the log.
+    fn fetch(&self, url: &str, addresses: AddressRule)
+    -> BoxFuture<'static, Result<Bytes, String>>;
 }
 
 /// Everything from outside that the built-ins use.
@@ -124,7 +128,11 @@ impl ReadFile for Disk {
 // === impl NoFetch ===
 
 impl JwksFetch for NoFetch {
-    fn fetch(&self, _url: &str) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn fetch(
+        &self,
+        _url: &str,
+        _addresses: AddressRule,
+    ) -> BoxFuture<'static, Result<Bytes, String>> {
         Box::pin(std::future::ready(Err(
             "nothing is fetched in this process".to_owned(),
         )))
@@ -225,7 +233,11 @@ pub(crate) mod testing {
     }
 
     impl JwksFetch for World {
-        fn fetch(&self, url: &str) -> BoxFuture<'static, Result<Bytes, String>> {
+        fn fetch(
+            &self,
+            url: &str,
+            _addresses: AddressRule,
+        ) -> BoxFuture<'static, Result<Bytes, String>> {
             self.0.fetches.fetch_add(1, Ordering::SeqCst);
             let answer = self.0.pages.lock().unwrap().get(url).cloned();
             Box::pin(async move {

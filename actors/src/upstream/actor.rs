@@ -11,7 +11,7 @@ use super::board::UpstreamBoard;
 use super::config::{HttpConfig, ServerConfig};
 use super::desk::Desk;
 use super::home::Home;
-use super::http::{HttpClient, HttpClientConfig, HttpTarget, InvalidTarget};
+use super::http::{HttpClient, HttpClientConfig, InvalidTarget};
 use super::http_server::HttpServer;
 use super::http_wire::Door;
 use super::session_sink::SessionSink;
@@ -83,7 +83,7 @@ impl UpstreamActor {
 pub(super) fn door(config: &HttpConfig, client: HttpClientConfig) -> Result<Door, InvalidTarget> {
     Ok(Door {
         client: HttpClient::new(client),
-        target: Arc::new(HttpTarget::parse(&config.url)?),
+        target: Arc::new(config.target()?),
         headers: config.header_map(),
         timeout: std::time::Duration::from_millis(config.timeout_ms),
     })

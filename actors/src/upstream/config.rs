@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use weir_plugin_protocol::Secret;
 use weir_plugin_protocol::mcp::Era;
 
-use super::http::HttpTarget;
+use super::http::{AddressRule, HttpTarget, InvalidTarget};
 
 /// One server behind the gateway.
 ///
@@ -68,6 +68,11 @@ pub struct HttpConfig {
     /// How long one request of the gateway itself (handshake, lists) may take, in milliseconds. Default 30,000.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
+    /// Which addresses the host in `url` may lead to: `auto` (the default), `public`, `private` or `any`. With `auto`, an
+    /// address is used as it is, `localhost` is this machine, a name of an internal network may be at a private
+    /// address, and any other name must be at a public one. Anything else is not connected to.
+    #[serde(default)]
+    pub addresses: AddressRule,
 }
 
 /// Which eras of the protocol a server is spoken to in.
@@ -98,6 +103,7 @@ struct Flat {
     protocol: Protocol,
     #[serde(default = "default_timeout_ms")]
     timeout_ms: u64,
+    addresses: Option<AddressRule>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -208,6 +214,7 @@ impl TryFrom<Flat> for ServerConfig {
                     &[
                         ("url", flat.url.is_some()),
                         ("headers", flat.headers.is_some()),
+                        ("addresses", flat.addresses.is_some()),
                     ],
                     "stdio",
                 )?;
@@ -235,6 +242,7 @@ impl TryFrom<Flat> for ServerConfig {
                     headers: flat.headers.unwrap_or_default(),
                     protocol: flat.protocol,
                     timeout_ms: flat.timeout_ms,
+                    addresses: flat.addresses.unwrap_or_default(),
                 }))
             }
         }
@@ -289,8 +297,13 @@ impl HttpConfig {
         map
     }
 
+    /// Where its requests go.
+    pub fn target(&self) -> Result<HttpTarget, InvalidTarget> {
+        Ok(HttpTarget::parse(&self.url)?.under(self.addresses))
+    }
+
     fn check(&self) -> Result<(), String> {
-        HttpTarget::parse(&self.url).map_err(|error| format!("url: {error}"))?;
+        self.target().map_err(|error| format!("url: {error}"))?;
         for (name, value) in &self.headers {
             if http::HeaderName::try_from(name.as_str()).is_err() {
                 return Err(format!("headers: {name:?} is not a header name"));

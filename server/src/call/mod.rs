@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::{Value, json};
 use thiserror::Error;
 use weir_actors::upstream::http::{
-    HttpAnswer, HttpClient, HttpClientConfig, HttpError, HttpTarget, TlsTrust,
+    AddressRule, HttpAnswer, HttpClient, HttpClientConfig, HttpError, HttpTarget, TlsTrust,
 };
 use weir_plugin_protocol::Secret;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, ParseError};
@@ -87,7 +87,10 @@ impl Client {
     /// # Errors
     /// The URL cannot be used, or the machine's certificates cannot be read.
     pub fn new(url: &str, token: Option<Secret>, timeout: Duration) -> Result<Self, CallError> {
-        let target = HttpTarget::parse(url).map_err(|error| CallError::Url(error.to_string()))?;
+        // Whoever types a URL means it.
+        let target = HttpTarget::parse(url)
+            .map_err(|error| CallError::Url(error.to_string()))?
+            .under(AddressRule::Any);
         let tls = if target.tls() {
             Some(TlsTrust::native(&[]).map_err(|error| CallError::Url(error.to_string()))?)
         } else {

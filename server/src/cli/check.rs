@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use weir_actors::upstream::ServerConfig;
-use weir_actors::upstream::http::HttpTarget;
 
 use super::{ConfigArguments, print};
 use crate::config::{Config, Source};
@@ -43,7 +42,7 @@ fn summary(config: &Config, source: &Source) -> String {
 fn describe(server: &ServerConfig) -> String {
     match server {
         ServerConfig::Stdio(stdio) => format!("stdio, runs {}", stdio.command),
-        ServerConfig::Http(http) => match HttpTarget::parse(&http.url) {
+        ServerConfig::Http(http) => match http.target() {
             Ok(target) => format!(
                 "http{}, {}:{}",
                 if target.tls() { "s" } else { "" },

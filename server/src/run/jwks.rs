@@ -9,16 +9,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use weir_actors::builtin::jwt::JWKS_MAX_BYTES;
 use weir_actors::builtin::outside::JwksFetch;
-use weir_actors::upstream::http::{HttpClient, HttpClientConfig, HttpTarget, TlsTrust};
+use weir_actors::upstream::http::{
+    AddressRule, HttpClient, HttpClientConfig, HttpTarget, TlsTrust,
+};
 
 /// Fetches that may wait.
 const QUEUE: usize = 32;
 
 type Answer = Result<Bytes, String>;
+type Job = (String, AddressRule, oneshot::Sender<Answer>);
 
 /// Hands URLs to the fetching thread.
 pub(super) struct Fetcher {
-    jobs: mpsc::Sender<(String, oneshot::Sender<Answer>)>,
+    jobs: mpsc::Sender<Job>,
 }
 
 // === impl Fetcher ===
@@ -26,7 +29,7 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// Starts the thread. It ends when the fetcher is dropped.
     pub(super) fn start() -> Result<Self, String> {
-        let (jobs, mut received) = mpsc::channel::<(String, oneshot::Sender<Answer>)>(QUEUE);
+        let (jobs, mut received) = mpsc::channel::<Job>(QUEUE);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -40,10 +43,10 @@ impl Fetcher {
                     tls,
                     ..HttpClientConfig::default()
                 });
-                while let Some((url, answer)) = received.recv().await {
+                while let Some((url, addresses, answer)) = received.recv().await {
                     let client = client.clone();
                     tokio::task::spawn_local(async move {
-                        let _nobody_waits = answer.send(fetch(&client, &url).await);
+                        let _nobody_waits = answer.send(fetch(&client, &url, addresses).await);
                     });
                 }
             });
@@ -57,11 +60,11 @@ impl Fetcher {
 }
 
 impl JwksFetch for Fetcher {
-    fn fetch(&self, url: &str) -> BoxFuture<'static, Answer> {
+    fn fetch(&self, url: &str, addresses: AddressRule) -> BoxFuture<'static, Answer> {
         let (jobs, url) = (self.jobs.clone(), url.to_owned());
         Box::pin(async move {
             let (answer, fetched) = oneshot::channel();
-            jobs.send((url, answer))
+            jobs.send((url, addresses, answer))
                 .await
                 .map_err(|_| "the fetcher has ended".to_owned())?;
             fetched
@@ -71,12 +74,17 @@ impl JwksFetch for Fetcher {
     }
 }
 
-async fn fetch(client: &HttpClient, url: &str) -> Answer {
-    let target = HttpTarget::parse(url).map_err(|error| error.to_string())?;
+async fn fetch(client: &HttpClient, url: &str, addresses: AddressRule) -> Answer {
+    let target = HttpTarget::parse(url)
+        .map_err(|error| error.to_string())?
+        .under(addresses);
     let answer = client
         .send(&target, Method::GET, HeaderMap::new(), Bytes::new())
         .await;
-    let answer = answer.map_err(|error| error.to_string())?;
+    let answer = answer.map_err(|error| match error.source {
+        Some(source) => format!("{}: {source}", error.kind),
+        None => error.to_string(),
+    })?;
     if answer.status != StatusCode::OK {
         return Err(format!("HTTP status {}", answer.status));
     }

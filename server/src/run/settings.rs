@@ -5,7 +5,6 @@ use std::sync::Arc;
 use weir_actors::builtin::auth::Auth;
 use weir_actors::builtin::static_credentials::StaticCredentials;
 use weir_actors::settings::{Doors, Hosts, Settings};
-use weir_actors::upstream::http::HttpTarget;
 use weir_actors::upstream::{ServerConfig, ServerName};
 use weir_plugin_protocol::role::PolicyEvaluator;
 
@@ -36,7 +35,7 @@ pub(super) fn settings(
 ) -> Settings {
     let credentials = servers.iter().map(|(name, server)| {
         let target = match server {
-            ServerConfig::Http(http) => HttpTarget::parse(&http.url).ok(),
+            ServerConfig::Http(http) => http.target().ok(),
             ServerConfig::Stdio(_) => None,
         };
         (name.to_string(), server.headers(), target)

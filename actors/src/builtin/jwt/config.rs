@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::algorithm::Algorithm;
 use crate::builtin::Misconfigured;
+use crate::upstream::http::AddressRule;
 
 /// The longest tolerated difference between the clocks of issuer and gateway, in seconds.
 const MAX_LEEWAY: u64 = 300;
@@ -36,6 +37,9 @@ pub struct IssuerConfig {
     /// True: `jwks` may be an `http://` URL of another machine. Default false: only of this one.
     #[serde(default)]
     pub jwks_allow_http: bool,
+    /// Which addresses the host in `jwks` may lead to; as `addresses` of a server. Default `auto`.
+    #[serde(default)]
+    pub jwks_addresses: AddressRule,
     /// How old the keys may get before they are fetched again in the background, in seconds; default 600, at least
     /// 60. While that fails, the old keys go on working.
     #[serde(default = "default_refresh")]
@@ -79,7 +83,7 @@ pub struct ClaimNames {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeyPlace {
     File(PathBuf),
-    Url(String),
+    Url(String, AddressRule),
 }
 
 fn default_refresh() -> u64 {
@@ -128,7 +132,7 @@ impl JwtConfig {
 impl IssuerConfig {
     pub(super) fn key_place(&self) -> KeyPlace {
         if self.jwks.starts_with("https://") || self.jwks.starts_with("http://") {
-            KeyPlace::Url(self.jwks.clone())
+            KeyPlace::Url(self.jwks.clone(), self.jwks_addresses)
         } else {
             let path = self.jwks.strip_prefix("file:").unwrap_or(&self.jwks);
             KeyPlace::File(path.into())
@@ -158,7 +162,7 @@ impl IssuerConfig {
         if self.jwks.contains("://") && matches!(self.key_place(), KeyPlace::File(_)) {
             return refuse("jwks", "not an https URL; write `https://…` or a file");
         }
-        if matches!(self.key_place(), KeyPlace::Url(_)) && !has_plain_host(&self.jwks) {
+        if matches!(self.key_place(), KeyPlace::Url(..)) && !has_plain_host(&self.jwks) {
             return refuse("jwks", "not a URL with a host and without user or password");
         }
         if self.jwks.starts_with("http://") && !self.jwks_allow_http && !is_loopback(&self.jwks) {

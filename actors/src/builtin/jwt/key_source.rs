@@ -77,7 +77,7 @@ impl KeySource {
     /// Reads the keys now, if they are in a file. Blocks on the disk.
     pub(super) fn read_file(&self) -> Result<(), String> {
         match &self.place {
-            KeyPlace::Url(_) => Ok(()),
+            KeyPlace::Url(..) => Ok(()),
             KeyPlace::File(path) => {
                 let read = self.outside.files.read(path, JWKS_MAX_BYTES);
                 let document = read.map_err(|error| format!("cannot be read: {error}"))?;
@@ -148,8 +148,8 @@ impl KeySource {
 
     async fn fetch(&self) -> Result<Bytes, String> {
         match &self.place {
-            KeyPlace::Url(url) => {
-                let fetch = self.outside.jwks.fetch(url);
+            KeyPlace::Url(url, addresses) => {
+                let fetch = self.outside.jwks.fetch(url, *addresses);
                 let fetched = tokio::time::timeout(JWKS_TIMEOUT, fetch).await;
                 fetched.map_err(|_| "no answer in time".to_owned())?
             }

@@ -14,10 +14,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::address::AddressRule;
 use super::answer::HttpAnswer;
 use super::connect::{self, Connected, TlsTrust};
 use super::error::{HttpError, HttpErrorKind};
+use super::names::Names;
 use super::pool::{Connection, Failure, Lease, Pool};
 use super::target::HttpTarget;
 
@@ -47,8 +47,8 @@ pub struct HttpClientConfig {
     pub idle_timeout: Duration,
     /// How many unused connections are kept per origin; more are closed. Default 64.
     pub max_idle: usize,
-    /// Which addresses may be connected to. Default any.
-    pub addresses: AddressRule,
+    /// Who knows the addresses of names; shared by the clients of all threads.
+    pub names: Names,
 }
 
 /// The HTTP/1.1 client of one thread: connections are kept alive, redirects are not followed, nothing is decompressed.
@@ -73,7 +73,7 @@ impl Default for HttpClientConfig {
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(30),
             max_idle: 64,
-            addresses: AddressRule::Any,
+            names: Names::default(),
         }
     }
 }
@@ -127,7 +127,7 @@ impl HttpClient {
         let connected = connect::connect(
             origin,
             config.tls.as_ref(),
-            config.addresses,
+            &config.names,
             config.connect_timeout,
         )
         .await?;

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::address::AddressRule;
 use super::error::{HttpError, HttpErrorKind};
+use super::names::{NameError, Names};
 use super::target::Origin;
 
 /// Probes of an otherwise silent connection: the first after 30 s, gone after three missed ones, 10 s apart. Finds
@@ -102,12 +102,12 @@ fn unusable(reason: impl ToString) -> TrustError {
 pub(super) async fn connect(
     origin: &Origin,
     trust: Option<&TlsTrust>,
-    rule: AddressRule,
+    names: &Names,
     limit: Duration,
 ) -> Result<Connected, HttpError> {
     let deadline = Instant::now() + limit;
     let attempt = async {
-        let addresses = resolve(origin, rule).await?;
+        let addresses = resolve(origin, names).await?;
         let stream = first_to_connect(&addresses, deadline).await?;
         prepare(&stream);
         match &origin.server_name {
@@ -129,23 +129,36 @@ pub(super) async fn connect(
     }
 }
 
-/// The addresses of the host that the rule lets through, each at most once used.
-async fn resolve(origin: &Origin, rule: AddressRule) -> Result<Vec<SocketAddr>, HttpError> {
-    let mut addresses: Vec<SocketAddr> = match origin.host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, origin.port)],
-        Err(_) => tokio::net::lookup_host((&*origin.host, origin.port))
+/// The addresses of the host that its URL may lead to.
+async fn resolve(origin: &Origin, names: &Names) -> Result<Vec<SocketAddr>, HttpError> {
+    let found = match origin.host.parse::<IpAddr>() {
+        Ok(address) => Arc::from([address]),
+        Err(_) => names
+            .addresses(&origin.host)
             .await
-            .map_err(|error| failed(HttpErrorKind::Connect, error))?
-            .collect(),
+            .map_err(|error| match error {
+                NameError::Slow => failed(HttpErrorKind::Timeout, error),
+                NameError::Failed(_) | NameError::Busy => failed(HttpErrorKind::Connect, error),
+            })?,
     };
-    if addresses.is_empty() {
-        return Err(failed(HttpErrorKind::Connect, "the name has no address"));
+    let allowed = found
+        .iter()
+        .filter(|address| origin.reach.allows(**address))
+        .map(|address| SocketAddr::new(*address, origin.port));
+    let allowed: Vec<SocketAddr> = allowed.collect();
+    if allowed.is_empty() {
+        let found = found.first().copied();
+        return Err(failed(
+            HttpErrorKind::Refused,
+            format!(
+                "{} is at {}, and may lead only to {}; if it is meant to, say so with `addresses`",
+                origin.host,
+                found.map_or_else(String::new, |address| address.to_string()),
+                origin.reach
+            ),
+        ));
     }
-    addresses.retain(|address| rule.allows(address.ip()));
-    if addresses.is_empty() {
-        return Err(HttpError::new(HttpErrorKind::Refused, false));
-    }
-    Ok(addresses)
+    Ok(allowed)
 }
 
 /// Tries one address after the other; each gets an equal share of the time that is left.

@@ -1,6 +1,6 @@
 //! HTTP to upstream servers: one client per thread, connections kept alive, nothing retried that was written.
 //!
-//! Read in this order: [`HttpTarget`] is where to, [`HttpClient`] sends, [`HttpAnswer`] and [`EventStream`] are what
+//! Read in this order: [`HttpTarget`] is where to, [`AddressRule`] where that may lead, [`Names`] finds it, [`HttpClient`] sends, [`HttpAnswer`] and [`EventStream`] are what
 //! comes back.
 
 mod address;
@@ -8,6 +8,7 @@ mod answer;
 mod client;
 mod connect;
 mod error;
+mod names;
 mod pool;
 mod target;
 
@@ -16,6 +17,7 @@ pub use answer::{EventStream, HttpAnswer};
 pub use client::{HttpClient, HttpClientConfig};
 pub use connect::{TlsTrust, TrustError};
 pub use error::{HttpError, HttpErrorKind};
+pub use names::{Lookup, Names};
 pub use target::{HttpTarget, InvalidTarget};
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Where a request goes: one URL, taken apart once.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use http::HeaderValue;
 use http::uri::{PathAndQuery, Uri};
 use rustls::pki_types::ServerName;
 use thiserror::Error;
+
+use super::address::{AddressRule, Reach};
 
 /// The URL of an upstream endpoint, ready to be sent to: cheap to clone, nothing is computed per request.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(super) struct Origin {
     pub(super) port: u16,
     /// The name to verify; `None`: plain HTTP.
     pub(super) server_name: Option<ServerName<'static>>,
+    /// Where it may lead.
+    pub(super) reach: Reach,
 }
 
 /// A text that is not the URL of an upstream.
@@ -56,9 +61,7 @@ impl HttpTarget {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(&written_host);
-        if host.is_empty() {
-            return Err(refused("no host"));
-        }
+        check_host(host, host.len() < written_host.len()).map_err(refused)?;
         let default_port = if tls { 443 } else { 80 };
         let port = match authority.as_str().strip_prefix(authority.host()) {
             Some("" | ":") | None => default_port,
@@ -88,10 +91,23 @@ impl HttpTarget {
                 host: host.into(),
                 port,
                 server_name,
+                reach: AddressRule::Auto.reach(host),
             }),
             path,
             authority: HeaderValue::try_from(host_header).map_err(|_| refused("malformed host"))?,
         })
+    }
+
+    /// The same target under a rule of its own.
+    pub fn under(mut self, rule: AddressRule) -> Self {
+        let origin = &self.origin;
+        self.origin = Arc::new(Origin {
+            reach: rule.reach(&origin.host),
+            host: origin.host.clone(),
+            port: origin.port,
+            server_name: origin.server_name.clone(),
+        });
+        self
     }
 
     /// The host in lower case, an IPv6 address without brackets.
@@ -127,6 +143,38 @@ impl HttpTarget {
     pub(super) fn request_uri(&self) -> Uri {
         Uri::from(self.path.clone())
     }
+}
+
+/// Takes a host only in the one form that everybody reads the same way: `2130706433`, `0x7f.1`, `0177.0.0.1` and
+/// `127.1` are all this machine to the name service, and none is an address to whoever checks them.
+fn check_host(host: &str, bracketed: bool) -> Result<(), &'static str> {
+    if host.is_empty() {
+        return Err("no host");
+    }
+    if bracketed {
+        let address = host.parse::<Ipv6Addr>();
+        return address.map(drop).map_err(|_| "malformed IPv6 address");
+    }
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return Ok(());
+    }
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.');
+    let mut last = "";
+    for label in labels {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if label.is_empty() || !label.bytes().all(plain) {
+            return Err("the host is no DNS name or IP address");
+        }
+        last = label;
+    }
+    let number = match last.strip_prefix("0x") {
+        Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        None => last.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    if number {
+        return Err("an IPv4 address is written as four decimal numbers without zeros in front");
+    }
+    Ok(())
 }
 
 impl fmt::Display for HttpTarget {
@@ -223,6 +271,27 @@ mod tests {
             "http://tools.test/\r\nX: y",
             "http://to ols.test/",
             "unix:/run/mcp.sock",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0x7f.1/",
+            "http://017700000001/",
+            "http://0177.0.0.1/",
+            "http://127.1/",
+            "http://127.0.0.1./",
+            "http://127.0.0.01/",
+            "http://1.2.3.4.5/",
+            "http://256.0.0.1/",
+            "http://tools.0x/",
+            "http://tools..test/",
+            "http://.test/",
+            "http://localhost../",
+            "http://127%2e0.0.1/",
+            "http://[fe80::1%25eth0]/",
+            "http://[127.0.0.1]/",
+            "http://[::ffff:127.0.0.1.]/",
+            "http://１２７.0.0.1/",
+            "http://127。0。0。1/",
+            "http://127.0.0.1\\@tools.test/",
         ] {
             assert!(HttpTarget::parse(url).is_err(), "{url}");
         }

@@ -159,12 +159,9 @@ fn connects_only_where_it_may_and_in_time() {
         );
 
         let (target, seen) = serve(vec![ok("a")]).await;
-        let careful = HttpClient::new(HttpClientConfig {
-            addresses: AddressRule::Public,
-            ..HttpClientConfig::default()
-        });
+        let foreign = target.clone().under(AddressRule::Public);
         assert_eq!(
-            fails(&careful, &target).await,
+            fails(&client(), &foreign).await,
             (HttpErrorKind::Refused, false)
         );
         assert_eq!(seen.requests(), [0usize; 0]);

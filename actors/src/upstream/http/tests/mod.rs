@@ -1,6 +1,7 @@
 //! The client against a server that is written by hand, byte for byte.
 
 mod exchanges;
+mod forgery;
 mod tls;
 
 use std::cell::RefCell;
