@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use weir_plugin_protocol::jsonrpc::{Kind, Message};
 use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal, Version};
@@ -18,6 +18,7 @@ use super::reply::{ClientGone, Reply, Response, event};
 use super::{Outcome, Refusal, Transport, record};
 use crate::admission::{Caller, Place};
 use crate::builtin::audit_lines::AuditSlot;
+use crate::session::EventLog;
 use crate::settings::Settings;
 use crate::upstream::{Endpoint, Federation, LinkView, ServerName};
 
@@ -68,6 +69,12 @@ pub struct Arrival {
     pub peer: Option<std::net::IpAddr>,
     /// `Mcp-Session-Id`, in the legacy era.
     pub session_id: Option<String>,
+    /// What `MCP-Protocol-Version` says of a legacy request, if it is there.
+    pub legacy_version: Option<Version>,
+    /// `Last-Event-ID`, in the legacy era.
+    pub last_event_id: Option<String>,
+    /// It is one message of a batch: its answer goes into the batch's.
+    pub in_batch: bool,
     /// The `Mcp-Param-*` headers, as they came.
     pub parameters: Vec<(HeaderName, HeaderValue)>,
     /// Bytes of the body.
@@ -145,6 +152,11 @@ impl Exchange {
             known: None,
         };
         (Self(Box::new(inner)), receiver)
+    }
+
+    /// Where it is counted.
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.0.meter
     }
 
     /// What the client sent.
@@ -249,6 +261,21 @@ impl Exchange {
         if self.0.reply.is_streaming() {
             return Ok(());
         }
+        headers.extend(self.early_timing());
+        self.0.reply.open(headers, None)
+    }
+
+    /// Commits to an event stream whose events are kept: from now on a client that goes away loses nothing that is kept,
+    /// and sending to it does not fail.
+    pub(crate) fn open_kept_stream(&mut self, log: Arc<EventLog>) -> Result<(), ClientGone> {
+        if self.0.reply.is_streaming() {
+            return Ok(());
+        }
+        let headers = self.early_timing().into_iter().collect();
+        self.0.reply.open(headers, Some(log))
+    }
+
+    fn early_timing(&self) -> Option<(HeaderName, HeaderValue)> {
         let Inner {
             meter,
             stamps,
@@ -256,8 +283,7 @@ impl Exchange {
             facts,
             ..
         } = &*self.0;
-        headers.extend(meter.early_timing(stamps, arrival, facts));
-        self.0.reply.open(headers)
+        meter.early_timing(stamps, arrival, facts)
     }
 
     /// Returns true once the status line is committed to a stream.
@@ -267,24 +293,46 @@ impl Exchange {
 
     /// Sends one JSON-RPC message ahead of the answer. Waits while the reader is slow.
     pub async fn send(&mut self, message: &[u8]) -> Result<(), ClientGone> {
-        self.send_frame(event(message)).await
+        self.send_event(event(message)).await
+    }
+
+    /// Sends one framed event ahead of the answer. It gets an id if the stream is kept.
+    pub(crate) async fn send_event(&mut self, frame: Bytes) -> Result<(), ClientGone> {
+        self.open_stream()?;
+        let frame = match self.0.reply.log() {
+            Some(log) => log.append(&frame),
+            None => frame,
+        };
+        self.send_frame(frame).await
     }
 
     /// Sends one framed event or comment ahead of the answer. Waits while the reader is slow.
     pub(crate) async fn send_frame(&mut self, frame: Bytes) -> Result<(), ClientGone> {
         self.open_stream()?;
         self.0.facts.streamed_bytes += frame.len();
-        let frames = self.0.reply.frames().ok_or(ClientGone)?;
-        match frames.try_send(frame) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Closed(_)) => Err(ClientGone),
-            Err(TrySendError::Full(frame)) => {
-                match timeout(READER_PATIENCE, frames.send(frame)).await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) | Err(_) => Err(ClientGone),
-                }
-            }
+        let reply = &mut self.0.reply;
+        // A client that reads on in another connection has given this one up.
+        let moved = reply.log().is_some_and(|log| log.readers() > 0);
+        if moved || reply.frames().is_none() {
+            return if reply.detach() {
+                Ok(())
+            } else {
+                Err(ClientGone)
+            };
         }
+        let sent = match reply.frames() {
+            Some(frames) => write(frames, frame).await,
+            None => Err(ClientGone),
+        };
+        match sent {
+            Err(ClientGone) if reply.detach() => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// Closes the connection of a client that has gone away. True if it can come back for what it misses.
+    pub(crate) fn detach(&mut self) -> bool {
+        self.0.reply.detach()
     }
 
     /// Resolves when the client has gone away.
@@ -295,6 +343,20 @@ impl Exchange {
     /// Writes the audit record and answers the client. The last thing that happens to a request.
     pub(super) fn settle(mut self, outcome: Outcome) {
         self.0.settle(outcome);
+    }
+}
+
+/// Puts a frame on the way. Waits while the reader is slow.
+async fn write(frames: &mpsc::Sender<Bytes>, frame: Bytes) -> Result<(), ClientGone> {
+    match frames.try_send(frame) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Closed(_)) => Err(ClientGone),
+        Err(TrySendError::Full(frame)) => {
+            match timeout(READER_PATIENCE, frames.send(frame)).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(ClientGone),
+            }
+        }
     }
 }
 

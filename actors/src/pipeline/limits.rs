@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::admission::{LimitRule, PrincipalLimits};
 use crate::builtin::Misconfigured;
+use crate::session::ReplayLimits;
 use crate::supervisor::duration::Span;
 
 /// `limits:` in the configuration. Every bound has a default that suits a machine with a few cores.
@@ -47,9 +48,18 @@ pub struct LimitsConfig {
     pub max_upload_bytes: usize,
     /// How long a client may take nothing of its answer before the connection is cut. Default 30s.
     pub write_timeout: Span,
-    /// How long a legacy session is kept without a request. Its sealed id stays good: the session is rebuilt when it
-    /// is used again. Default 30m.
+    /// How long a legacy session is kept without a request or an open stream. Then it is over as if its client had ended
+    /// it: servers are told, and its id is answered with 404. Default 30m.
     pub session_idle: Span,
+    /// How long a legacy event stream is kept for a client that lost the connection, so that it can read on with
+    /// `Last-Event-ID`. Default 5m.
+    pub replay_for: Span,
+    /// Bytes of events that are kept of one legacy stream. Whoever needs older ones is answered with 400. Default 4194304
+    /// (4 MiB).
+    pub replay_stream_bytes: usize,
+    /// Bytes of events that are kept of all legacy streams together. Streams that are over make room first. Default
+    /// 33554432 (32 MiB).
+    pub replay_bytes: usize,
 }
 
 // === impl LimitsConfig ===
@@ -78,6 +88,15 @@ impl LimitsConfig {
         }
         Ok(())
     }
+
+    /// How much is kept for clients that lost their connection.
+    pub fn replay(&self) -> ReplayLimits {
+        ReplayLimits {
+            stream_bytes: self.replay_stream_bytes,
+            total_bytes: self.replay_bytes,
+            keep: self.replay_for.0,
+        }
+    }
 }
 
 impl Default for LimitsConfig {
@@ -98,6 +117,9 @@ impl Default for LimitsConfig {
             max_upload_bytes: 256 * 1024 * 1024,
             write_timeout: Span(Duration::from_secs(30)),
             session_idle: Span(Duration::from_secs(1800)),
+            replay_for: Span(Duration::from_secs(300)),
+            replay_stream_bytes: 4 * 1024 * 1024,
+            replay_bytes: 32 * 1024 * 1024,
         }
     }
 }

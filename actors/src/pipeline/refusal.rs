@@ -83,6 +83,8 @@ pub enum Refusal {
     SessionRequired,
     /// HTTP 404: the session has ended, was never ours, or is somebody else's.
     UnknownSession,
+    /// HTTP 400: `Last-Event-ID` is not one of this session, or what followed it is not kept any more.
+    EventsGone,
     /// The server speaks only the other era.
     OtherEra {
         /// The server.
@@ -349,6 +351,10 @@ impl Refusal {
             Self::UnknownSession => {
                 let message = "Session not found: initialize again";
                 Row::rpc(404, code::INVALID_REQUEST, "unknown_session", message)
+            }
+            Self::EventsGone => {
+                let message = "Bad Request: what followed Last-Event-ID is not kept, or never was of this session; open a stream without it";
+                Row::rpc(400, code::INVALID_REQUEST, "events_gone", message)
             }
             Self::OtherEra { server, speaks } => {
                 let message = format!(

@@ -1,10 +1,13 @@
 //! The way back to the client: one whole answer, or a stream of server-sent events with the answer as its last.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::Outcome;
+use crate::session::EventLog;
 
 /// Frames that may wait for a slow reader of a stream before the sender waits too.
 const STREAM_FRAMES: usize = 64;
@@ -53,7 +56,11 @@ pub(super) enum Reply {
         frames: mpsc::Sender<Bytes>,
         last: mpsc::OwnedPermit<Bytes>,
         held: oneshot::Sender<OwnedSemaphorePermit>,
+        /// Where the events are kept, for a client that loses the connection.
+        log: Option<Arc<EventLog>>,
     },
+    /// The client lost the connection, or reads on in another; the stream goes on.
+    Detached(Arc<EventLog>),
     Done,
 }
 
@@ -74,13 +81,32 @@ impl Reply {
     }
 
     pub(super) fn is_streaming(&self) -> bool {
-        matches!(self, Self::Streaming { .. })
+        matches!(self, Self::Streaming { .. } | Self::Detached(_))
+    }
+
+    /// Where the events of the stream are kept, if they are.
+    pub(super) fn log(&self) -> Option<&Arc<EventLog>> {
+        match self {
+            Self::Streaming { log, .. } => log.as_ref(),
+            Self::Detached(log) => Some(log),
+            Self::Pending(_) | Self::Done => None,
+        }
+    }
+
+    /// Closes the connection of a stream that is kept. True if it is.
+    pub(super) fn detach(&mut self) -> bool {
+        let Some(log) = self.log().cloned() else {
+            return false;
+        };
+        *self = Self::Detached(log);
+        true
     }
 
     /// Commits to a stream. The room for the last frame is set aside now, so that settling never waits.
     pub(super) fn open(
         &mut self,
         headers: Vec<(HeaderName, HeaderValue)>,
+        log: Option<Arc<EventLog>>,
     ) -> Result<(), ClientGone> {
         let Self::Pending(head) = std::mem::replace(self, Self::Done) else {
             return Ok(());
@@ -90,14 +116,23 @@ impl Reply {
             return Err(ClientGone);
         };
         let (held, later) = oneshot::channel();
-        *self = Self::Streaming { frames, last, held };
+        *self = Self::Streaming {
+            frames,
+            last,
+            held,
+            log,
+        };
         let response = Response {
             status: 200,
             headers,
             body: ResponseBody::Events(receiver),
             held: Held(HeldKind::Later(later)),
         };
-        head.send(response).map_err(|_| ClientGone)
+        head.send(response).map_err(|_| {
+            // Nobody knows of this stream, so nobody will ask for it.
+            *self = Self::Done;
+            ClientGone
+        })
     }
 
     pub(super) fn frames(&self) -> Option<&mpsc::Sender<Bytes>> {
@@ -112,7 +147,7 @@ impl Reply {
         match self {
             Self::Pending(head) => head.closed().await,
             Self::Streaming { frames, .. } => frames.closed().await,
-            Self::Done => std::future::pending().await,
+            Self::Detached(_) | Self::Done => std::future::pending().await,
         }
     }
 
@@ -128,17 +163,32 @@ impl Reply {
                 };
                 let _client_gone = head.send(response);
             }
-            Self::Streaming { last, held, .. } => {
+            Self::Streaming {
+                last, held, log, ..
+            } => {
                 if let Some(permit) = permit {
                     let _client_gone = held.send(permit);
                 }
-                if !outcome.body.is_empty() {
-                    last.send(event(&outcome.body));
+                let newer = log.as_ref().is_some_and(|log| log.readers() > 0);
+                if let Some(frame) = last_event(&outcome.body, log.as_ref()).filter(|_| !newer) {
+                    last.send(frame);
                 }
+            }
+            Self::Detached(log) => {
+                let _kept = last_event(&outcome.body, Some(&log));
             }
             Self::Done => {}
         }
     }
+}
+
+/// The answer as the last event of its stream.
+fn last_event(body: &[u8], log: Option<&Arc<EventLog>>) -> Option<Bytes> {
+    let frame = (!body.is_empty()).then(|| event(body));
+    let Some(log) = log else { return frame };
+    let frame = frame.map(|frame| log.append(&frame));
+    log.end();
+    frame
 }
 
 /// Frames one JSON-RPC message as a server-sent event (WHATWG HTML, section 9.2).
@@ -208,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_frame_always_has_room() {
         let (mut reply, head) = Reply::new();
-        reply.open(Vec::new()).unwrap();
+        reply.open(Vec::new(), None).unwrap();
         let ResponseBody::Events(mut frames) = head.await.unwrap().body else {
             panic!("a stream")
         };

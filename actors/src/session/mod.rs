@@ -6,13 +6,20 @@
 
 mod asks;
 mod client;
+mod event_log;
 pub mod farewell;
+mod replay;
+mod shelf;
+mod streams;
 mod table;
 mod upstream;
 
 pub use asks::{Ask, AskRoute};
 pub use client::ClientHello;
+pub use event_log::{EventLog, Page, Reader};
 pub use farewell::Farewell;
+pub use replay::OutOfReach;
+pub use shelf::ReplayLimits;
 pub use table::Sessions;
 use upstream::UpstreamCell;
 pub use upstream::UpstreamSession;
@@ -22,14 +29,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
+use weir_plugin_protocol::jsonrpc::{Field, Message, unquote};
 use weir_plugin_protocol::mcp::Version;
 
 use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
 use crate::upstream::{Endpoint, ServerName, Subscription};
-
-/// Frames for the standalone event stream of a client that may wait until it reads; more are dropped and counted.
-const OUTLET_FRAMES: usize = 256;
+use shelf::Shelf;
+use streams::Streams;
 
 /// Frames of the server that may wait for one call's stream.
 const INJECT_FRAMES: usize = 32;
@@ -48,6 +55,9 @@ pub struct Session {
     pub endpoint: Endpoint,
     /// What the client said of itself.
     pub client: ClientHello,
+    /// Tells the event ids of this session from those that it gave out before it was put away, or at another replica.
+    incarnation: u32,
+    shelf: Arc<Shelf>,
     state: Mutex<State>,
 }
 
@@ -60,9 +70,8 @@ struct State {
     next_ask: u64,
     /// Requests of the client that are under way, by the raw JSON of their id.
     calls: HashMap<String, CallInFlight>,
-    /// The standalone event stream, if the client has one open.
-    outlet: Option<Outlet>,
-    next_outlet: u64,
+    /// The event streams that can be read again, the standalone one among them.
+    streams: Streams,
     /// Resources of shared servers that the client subscribed to.
     subscriptions: HashMap<String, Subscription>,
 }
@@ -72,12 +81,8 @@ struct CallInFlight {
     server: ServerName,
     cancel: Arc<Notify>,
     frames: mpsc::Sender<Bytes>,
-}
-
-#[derive(Debug)]
-struct Outlet {
-    number: u64,
-    frames: mpsc::Sender<Bytes>,
+    /// The raw JSON of its progress token.
+    token: Option<String>,
 }
 
 /// A request of the client while it is under way. Dropping it takes it off the session's list.
@@ -91,29 +96,23 @@ pub struct CallGuard {
     pub frames: mpsc::Receiver<Bytes>,
 }
 
-/// A standalone event stream while it is open. Dropping it closes it.
-#[derive(Debug)]
-pub struct OutletGuard {
-    session: Arc<Session>,
-    number: u64,
-    /// JSON-RPC messages for the client. Ends when a newer stream takes over or the session ends.
-    pub frames: mpsc::Receiver<Bytes>,
-}
-
 // === impl Session ===
 
 impl Session {
-    pub(super) fn new(
+    fn new(
         key: SessionKey,
         version: Version,
         endpoint: Endpoint,
         client: ClientHello,
+        shelf: Arc<Shelf>,
     ) -> Self {
         Self {
             key,
             version,
             endpoint,
             client,
+            incarnation: uuid::Uuid::new_v4().as_fields().0,
+            shelf,
             state: Mutex::default(),
         }
     }
@@ -123,8 +122,14 @@ impl Session {
         format!("{:032x}", self.key.0)
     }
 
-    /// Notes a request under way. Returns nothing if the client is already using this id.
-    pub fn begin_call(self: &Arc<Self>, id: &str, server: ServerName) -> Option<CallGuard> {
+    /// Notes a request under way, with the raw JSON of its id and of its progress token. Returns nothing if the client is
+    /// already using this id.
+    pub fn begin_call(
+        self: &Arc<Self>,
+        id: &str,
+        token: Option<&str>,
+        server: ServerName,
+    ) -> Option<CallGuard> {
         let (frames, receiver) = mpsc::channel(INJECT_FRAMES);
         let cancel = Arc::new(Notify::new());
         let mut state = self.lock();
@@ -137,6 +142,7 @@ impl Session {
                 server,
                 cancel: cancel.clone(),
                 frames,
+                token: token.map(str::to_owned),
             },
         );
         drop(state);
@@ -155,30 +161,17 @@ impl Session {
         }
     }
 
-    /// Opens the standalone event stream. An older one ends: a client that reconnects is not locked out by its dead
-    /// connection.
-    pub fn open_outlet(self: &Arc<Self>) -> OutletGuard {
-        let (frames, receiver) = mpsc::channel(OUTLET_FRAMES);
-        let mut state = self.lock();
-        state.next_outlet += 1;
-        let number = state.next_outlet;
-        state.outlet = Some(Outlet { number, frames });
-        drop(state);
-        OutletGuard {
-            session: self.clone(),
-            number,
-            frames: receiver,
-        }
-    }
-
-    /// Puts a message on the standalone stream. Returns false if there is none, or if the client does not read it.
-    pub fn push(&self, message: Bytes) -> bool {
-        let frames = self
-            .lock()
-            .outlet
-            .as_ref()
-            .map(|outlet| outlet.frames.clone());
-        frames.is_some_and(|frames| frames.try_send(message).is_ok())
+    /// Whether a progress notification is about a request that is under way.
+    pub fn awaits_progress(&self, notification: &Message) -> bool {
+        let Some(named) = notification.field(Field::ProgressToken) else {
+            return false;
+        };
+        let state = self.lock();
+        let mut tokens = state
+            .calls
+            .values()
+            .filter_map(|call| call.token.as_deref());
+        tokens.any(|token| same_token(token, named))
     }
 
     /// A call that is under way at a server, by the raw JSON of its id.
@@ -195,7 +188,7 @@ impl Session {
         let frames = call.and_then(|id| Some(self.lock().calls.get(id)?.frames.clone()));
         match frames {
             Some(frames) if frames.try_send(message.clone()).is_ok() => true,
-            _ => self.push(message),
+            _ => self.push(&message),
         }
     }
 
@@ -222,7 +215,7 @@ impl Session {
 
     fn end(&self) {
         let mut state = self.lock();
-        state.outlet = None;
+        state.streams.close();
         state.asks.clear();
         state.subscriptions.clear();
         for call in state.calls.values() {
@@ -233,6 +226,12 @@ impl Session {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether two progress tokens (raw JSON) are the same: a string may be spelled in several ways, and a number is none.
+pub fn same_token(one: &str, other: &str) -> bool {
+    one == other
+        || matches!((unquote(one), unquote(other)), (Some(one), Some(other)) if one == other)
 }
 
 // === impl CallGuard ===
@@ -251,20 +250,5 @@ impl Drop for CallGuard {
         state
             .asks
             .retain(|_, ask| ask.call.as_deref() != Some(&self.id));
-    }
-}
-
-// === impl OutletGuard ===
-
-impl Drop for OutletGuard {
-    fn drop(&mut self) {
-        let mut state = self.session.lock();
-        if state
-            .outlet
-            .as_ref()
-            .is_some_and(|outlet| outlet.number == self.number)
-        {
-            state.outlet = None;
-        }
     }
 }

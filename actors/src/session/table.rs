@@ -11,7 +11,8 @@ use uuid::Uuid;
 use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::mcp::Version;
 
-use super::{ClientHello, Farewell, Session};
+use super::shelf::Shelf;
+use super::{ClientHello, Farewell, ReplayLimits, Session};
 use crate::builtin::static_credentials::ServerCredentials;
 use crate::seal::Sealer;
 use crate::upstream::http::HttpTarget;
@@ -31,6 +32,7 @@ pub struct Sessions {
     ended: Cache<u128, ()>,
     sealer: Arc<Sealer>,
     farewells: mpsc::Sender<Farewell>,
+    shelf: Arc<Shelf>,
 }
 
 /// What a session id carries, besides being bound to principal and endpoint.
@@ -47,18 +49,32 @@ struct Token {
 // === impl Sessions ===
 
 impl Sessions {
-    /// An empty table. Sessions at upstream servers that are not needed any more are handed to `farewells`; when that
-    /// queue is full the server is left to its own time-out.
-    pub fn new(sealer: Arc<Sealer>, idle: Duration, farewells: mpsc::Sender<Farewell>) -> Self {
+    /// An empty table. A session that was idle for too long is over, as if its client had ended it. Sessions at upstream
+    /// servers that are not needed any more are handed to `farewells`; when that queue is full the server is left to its
+    /// own time-out.
+    pub fn new(
+        sealer: Arc<Sealer>,
+        idle: Duration,
+        replay: ReplayLimits,
+        farewells: mpsc::Sender<Farewell>,
+    ) -> Self {
+        let ended: Cache<u128, ()> = Cache::builder()
+            .max_capacity(MAX_SESSIONS * 10)
+            .time_to_live(ENDED_FOR)
+            .build();
+        let over = ended.clone();
         let later = farewells.clone();
         let live = Cache::builder()
             .max_capacity(MAX_SESSIONS)
             .time_to_idle(idle)
-            .eviction_listener(move |_, session: Arc<Session>, cause| {
+            .eviction_listener(move |key: Arc<u128>, session: Arc<Session>, cause| {
                 // A session that somebody works with is not over: it comes back when it is touched.
                 let in_use = Arc::strong_count(&session) > 1 && cause != RemovalCause::Explicit;
                 if cause == RemovalCause::Replaced || in_use {
                     return;
+                }
+                if cause == RemovalCause::Expired {
+                    over.insert(*key, ());
                 }
                 for (server, upstream) in session.open_upstreams() {
                     let target = upstream.target.clone();
@@ -71,14 +87,11 @@ impl Sessions {
                 }
             })
             .build();
-        let ended = Cache::builder()
-            .max_capacity(MAX_SESSIONS * 10)
-            .time_to_live(ENDED_FOR)
-            .build();
         Self {
             live,
             ended,
             sealer,
+            shelf: Shelf::new(replay),
             farewells: later,
         }
     }
@@ -123,6 +136,7 @@ impl Sessions {
             version,
             endpoint.clone(),
             client,
+            self.shelf.clone(),
         ));
         self.live.insert(key.as_u128(), session.clone());
         Some((session, id))
@@ -139,6 +153,11 @@ impl Sessions {
         let plain = self.sealer.open(&binding(principal, endpoint), id)?;
         let token: Token = serde_json::from_slice(&plain).ok()?;
         let key = token.key.as_u128();
+        if let Some(session) = self.live.get(&key) {
+            return Some(session);
+        }
+        // What has been idle for too long may still be waiting for the next sweep.
+        self.live.run_pending_tasks();
         if self.ended.contains_key(&key) {
             return None;
         }
@@ -149,6 +168,7 @@ impl Sessions {
                 version,
                 endpoint.clone(),
                 token.client,
+                self.shelf.clone(),
             ))
         }))
     }
@@ -187,6 +207,12 @@ impl Sessions {
     pub fn sweep(&self) {
         self.live.run_pending_tasks();
         self.ended.run_pending_tasks();
+        self.shelf.sweep();
+    }
+
+    /// Bytes of events that are kept for clients which lost their connection.
+    pub fn replay_bytes(&self) -> usize {
+        self.shelf.bytes()
     }
 }
 

@@ -12,7 +12,7 @@ use futures_util::Stream;
 use tokio::time::{Instant, timeout_at};
 use weir_actors::pipeline::{LimitsConfig, Refusal};
 use weir_plugin_protocol::identity::CredentialKind;
-use weir_plugin_protocol::mcp::{HttpMethod, Values, WireHeaders};
+use weir_plugin_protocol::mcp::{Era, HttpMethod, Values, Version, WireHeaders};
 use weir_plugin_protocol::{Credentials, Secret};
 
 use super::intake::{Intake, Upload};
@@ -101,6 +101,23 @@ pub(super) fn asks_for_timing(request: &HttpRequest) -> bool {
     const WEIR_TIMING: HeaderName = HeaderName::from_static("weir-timing");
     let asked = request.headers().get(WEIR_TIMING);
     asked.is_some_and(|value| value == "1")
+}
+
+/// The legacy revision that `MCP-Protocol-Version` names.
+pub(super) fn legacy_version(request: &HttpRequest) -> Option<Version> {
+    let value = request.headers().get("mcp-protocol-version")?;
+    let version = Version::parse(value.to_str().ok()?)?;
+    (version.era() == Era::Legacy).then_some(version)
+}
+
+/// `Last-Event-ID`. What is no text, or there more than once, is an id that nobody has given out.
+pub(super) fn last_event_id(request: &HttpRequest) -> Option<String> {
+    let mut values = request.headers().get_all("last-event-id");
+    let first = values.next()?;
+    match values.next() {
+        None => Some(first.to_str().unwrap_or_default().to_owned()),
+        Some(_) => Some(String::new()),
+    }
 }
 
 /// The `Mcp-Param-*` headers, which are passed on to the server that understands them.

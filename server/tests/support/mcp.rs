@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
+use super::events::Events;
 use super::wire::{self, Answer};
 
 /// The newest revision.
@@ -131,6 +132,16 @@ impl LegacyClient {
         endpoint: impl Into<String>,
         headers: &[(&str, &str)],
     ) -> Result<Self, Outcome> {
+        Self::connect_as(endpoint, headers, LEGACY, json!({})).await
+    }
+
+    /// Shakes hands and asks for this revision, with these capabilities.
+    pub(crate) async fn connect_as(
+        endpoint: impl Into<String>,
+        headers: &[(&str, &str)],
+        version: &str,
+        capabilities: Value,
+    ) -> Result<Self, Outcome> {
         let headers = headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -141,7 +152,7 @@ impl LegacyClient {
             session: String::new(),
             hello: Value::Null,
         };
-        let params = json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": { "name": "weir-tests", "version": "1" } });
+        let params = json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": { "name": "weir-tests", "version": "1" } });
         let answer = client.post(&json!({ "jsonrpc": "2.0", "id": next_id(), "method": "initialize", "params": params })).await;
         match outcome(&answer) {
             Outcome::Result(hello) => client.hello = hello,
@@ -173,12 +184,16 @@ impl LegacyClient {
             .unwrap_or_else(|error| panic!("{message}: {error}"))
     }
 
-    pub(crate) async fn try_post(&self, message: &Value) -> Result<Answer, String> {
+    /// The headers of a request in the session.
+    pub(crate) fn in_session(&self) -> Vec<(&str, &str)> {
         let mut headers = vec![("content-type", "application/json"), ("accept", ACCEPT)];
         if !self.session.is_empty() {
             headers.extend([
                 ("mcp-session-id", self.session.as_str()),
-                ("mcp-protocol-version", LEGACY),
+                (
+                    "mcp-protocol-version",
+                    self.hello["protocolVersion"].as_str().unwrap_or(LEGACY),
+                ),
             ]);
         }
         headers.extend(
@@ -186,6 +201,33 @@ impl LegacyClient {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         );
+        headers
+    }
+
+    /// Sends a message and reads what comes event by event.
+    pub(crate) async fn stream(&self, message: &Value) -> Events {
+        let headers = self.in_session();
+        let body = message.to_string();
+        Events::open(http::Method::POST, &self.endpoint, &headers, body).await
+    }
+
+    /// Opens the standalone stream, or reads on after an event.
+    pub(crate) async fn listen(&self, after: Option<&str>) -> Events {
+        let mut headers = self.in_session();
+        headers.extend(after.map(|id| ("last-event-id", id)));
+        Events::open(http::Method::GET, &self.endpoint, &headers, "").await
+    }
+
+    /// Ends the session.
+    pub(crate) async fn end(&self) -> Answer {
+        let headers = self.in_session();
+        wire::send(http::Method::DELETE, &self.endpoint, &headers, "")
+            .await
+            .unwrap_or_else(|error| panic!("DELETE: {error}"))
+    }
+
+    pub(crate) async fn try_post(&self, message: &Value) -> Result<Answer, String> {
+        let headers = self.in_session();
         wire::send(
             http::Method::POST,
             &self.endpoint,

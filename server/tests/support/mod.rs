@@ -1,9 +1,11 @@
 //! What the behaviour tests need: the kit, processes that cannot outlive a test, upstreams, the gateway and a client.
 #![allow(dead_code, reason = "each test file uses its own part of the support")]
 
+pub(crate) mod events;
 pub(crate) mod gateway;
 pub(crate) mod keys;
 pub(crate) mod kit;
+pub(crate) mod legacy_server;
 pub(crate) mod mcp;
 pub(crate) mod pipes;
 pub(crate) mod proc_fs;

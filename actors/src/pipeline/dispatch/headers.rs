@@ -8,6 +8,8 @@ use weir_plugin_protocol::mcp::{Version, encode_header_value};
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// `MCP-Protocol-Version`.
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// `Last-Event-ID`.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
@@ -49,6 +51,10 @@ pub(super) fn in_session(
     let mut headers = post(session.version, credentials);
     if let Some(id) = &session.id {
         headers.insert(SESSION_ID, id.clone());
+    }
+    // Older revisions do not know the header.
+    if session.version < Version::V2025_06_18 {
+        headers.remove(PROTOCOL_VERSION);
     }
     headers
 }

@@ -10,6 +10,7 @@ mod modern;
 mod names;
 mod raw;
 mod relay;
+mod resume;
 mod state;
 mod tasks;
 mod upcall;

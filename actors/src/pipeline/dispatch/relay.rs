@@ -12,8 +12,8 @@ use weir_plugin_protocol::mcp::Method;
 
 use super::upcall::{Reply, Said, Upcall};
 use super::{Desk, Grant, KEEP_ALIVE};
-use crate::pipeline::{Exchange, LimitsConfig, Outcome, Refusal, Verdict};
-use crate::session::{AskRoute, CallGuard, Session};
+use crate::pipeline::{ClientGone, Exchange, LimitsConfig, Outcome, Refusal, Verdict};
+use crate::session::{AskRoute, CallGuard, Session, same_token};
 use crate::upstream::ServerName;
 
 /// A request on its way, with what is needed to translate what comes back.
@@ -40,6 +40,10 @@ pub(super) struct LegacySide {
     /// The request at an HTTP server, to be cancelled there if nobody waits for it any more.
     pub(super) posted: Option<super::legacy::Posted>,
 }
+
+/// A legacy call that takes longer than this gets a stream with a name, so that a client which loses the connection can
+/// come back for the answer.
+const PRIME_AFTER: Duration = Duration::from_secs(1);
 
 /// What woke the relay.
 enum Woken {
@@ -107,8 +111,9 @@ impl Relay {
         mut exchange: Exchange,
         mut upcall: Upcall,
     ) -> (Exchange, Outcome) {
-        let mut silence = Instant::now() + KEEP_ALIVE;
+        let mut silence = Instant::now() + self.first_silence(&exchange);
         let mut patience = Patience::new(&exchange, &self.grant.settings.limits);
+        let mut gone = false;
         let outcome = loop {
             let asked = self.legacy.as_ref().is_some_and(LegacySide::is_asked);
             let deadline = patience.until(asked);
@@ -116,7 +121,7 @@ impl Relay {
                 biased;
                 said = upcall.next() => Woken::Said(said),
                 woken = aside(&mut self.legacy) => woken,
-                () = exchange.client_gone() => Woken::ClientGone,
+                () = exchange.client_gone(), if !gone => Woken::ClientGone,
                 () = sleep_until(deadline) => Woken::Deadline,
                 () = sleep_until(silence) => Woken::Silence,
             };
@@ -124,7 +129,7 @@ impl Relay {
                 Woken::Said(Ok(Said::Answer(reply))) => {
                     // What the server said before its answer comes before its answer.
                     for frame in self.waiting() {
-                        if exchange.send(&frame).await.is_err() {
+                        if self.send(&mut exchange, &frame).await.is_err() {
                             break;
                         }
                     }
@@ -134,12 +139,26 @@ impl Relay {
                     self.notification(&mut exchange, *message).await
                 }
                 Woken::Said(Ok(Said::Request(message))) => self.ask(&mut exchange, *message).await,
+                // The server's stream has a name; so shall the client's.
+                Woken::Said(Ok(Said::Primed)) if self.primes(&exchange) => {
+                    self.open(&mut exchange).await
+                }
+                Woken::Said(Ok(Said::Primed)) => Ok(()),
                 Woken::Said(Err(refusal)) => break exchange.refusal(refusal),
-                Woken::Injected(frame) => exchange.send(&frame).await,
-                Woken::Silence => {
-                    exchange
-                        .send_frame(Bytes::from_static(b": keep-alive\n\n"))
-                        .await
+                Woken::Injected(frame) => self.send(&mut exchange, &frame).await,
+                Woken::Silence => match self.open(&mut exchange).await {
+                    Ok(()) => {
+                        exchange
+                            .send_frame(Bytes::from_static(b": keep-alive\n\n"))
+                            .await
+                    }
+                    gone => gone,
+                },
+                // A lost connection cancels nothing in the legacy era.
+                Woken::ClientGone if self.legacy.is_some() => {
+                    gone = true;
+                    exchange.detach();
+                    Ok(())
                 }
                 Woken::ClientGone | Woken::Cancelled => break exchange.refusal(Refusal::Cancelled),
                 Woken::Deadline => {
@@ -149,7 +168,10 @@ impl Relay {
                 }
             };
             if sent.is_err() {
-                break exchange.refusal(Refusal::Cancelled);
+                if self.legacy.is_none() {
+                    break exchange.refusal(Refusal::Cancelled);
+                }
+                gone = true;
             }
             // A server that always has something to say is waited for no longer than a silent one.
             let now = Instant::now();
@@ -165,12 +187,60 @@ impl Relay {
             silence = now + KEEP_ALIVE;
         };
         exchange.facts_mut().upstream_time = self.began.elapsed();
+        if let Some(legacy) = self
+            .legacy
+            .as_ref()
+            .filter(|_| self.began.elapsed() > KEEP_ALIVE)
+        {
+            self.desk.sessions.touch(&legacy.session);
+        }
         if matches!(outcome.verdict, Verdict::Cancelled | Verdict::Timeout)
             && let Some(posted) = self.legacy.take().and_then(|legacy| legacy.posted)
         {
             posted.cancel(&self.desk, &self.grant, &self.server);
         }
         (exchange, outcome)
+    }
+
+    /// Whether the client is to learn the name of the answer's stream before anything happens in it.
+    fn primes(&self, exchange: &Exchange) -> bool {
+        let legacy = self.legacy.as_ref();
+        legacy.is_some_and(|legacy| legacy.session.primes()) && !exchange.arrival().in_batch
+    }
+
+    fn first_silence(&self, exchange: &Exchange) -> Duration {
+        if self.primes(exchange) {
+            PRIME_AFTER
+        } else {
+            KEEP_ALIVE
+        }
+    }
+
+    /// Begins the stream of the answer. That of a legacy client is kept, so that it can read on in it.
+    async fn open(&self, exchange: &mut Exchange) -> Result<(), ClientGone> {
+        if exchange.is_streaming() {
+            return Ok(());
+        }
+        let legacy = self
+            .legacy
+            .as_ref()
+            .filter(|_| !exchange.arrival().in_batch);
+        let Some((session, log)) =
+            legacy.and_then(|legacy| Some((&legacy.session, legacy.session.open_log()?)))
+        else {
+            return exchange.open_stream();
+        };
+        let primer = session.primes().then(|| log.primer());
+        exchange.open_kept_stream(log)?;
+        match primer {
+            Some(primer) => exchange.send_frame(primer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&self, exchange: &mut Exchange, message: &[u8]) -> Result<(), ClientGone> {
+        self.open(exchange).await?;
+        exchange.send(message).await
     }
 
     /// The frames that wait beside the server's own stream.
@@ -250,27 +320,28 @@ impl Relay {
         &self,
         exchange: &mut Exchange,
         message: Message,
-    ) -> Result<(), crate::pipeline::ClientGone> {
+    ) -> Result<(), ClientGone> {
         match Method::parse(message.method()) {
             Method::NotificationProgress => {
                 let Some(theirs) = self.request.field(Field::MetaProgressToken) else {
                     return Ok(());
                 };
+                let named = message.field(Field::ProgressToken).unwrap_or_default();
                 match &self.token {
-                    Some(ours) if message.field(Field::ProgressToken) == Some(ours) => {
-                        exchange
-                            .send(&message.rewrite().set(Field::ProgressToken, theirs).finish())
-                            .await
+                    Some(ours) if named == ours => {
+                        let frame = message.rewrite().set(Field::ProgressToken, theirs).finish();
+                        self.send(exchange, &frame).await
                     }
-                    Some(_) => Ok(()),
-                    None => exchange.send(message.raw()).await,
+                    None if same_token(named, theirs) => self.send(exchange, message.raw()).await,
+                    // It is about another request.
+                    Some(_) | None => Ok(()),
                 }
             }
             Method::NotificationCancelled => match self.withdrawn(&message) {
-                Some(frame) => exchange.send(&frame).await,
+                Some(frame) => self.send(exchange, &frame).await,
                 None => Ok(()),
             },
-            _ => exchange.send(message.raw()).await,
+            _ => self.send(exchange, message.raw()).await,
         }
     }
 
@@ -282,33 +353,39 @@ impl Relay {
     }
 
     /// A request of the server to the client. In the modern era there are none: what is not asked for is dropped.
-    async fn ask(
-        &self,
-        exchange: &mut Exchange,
-        message: Message,
-    ) -> Result<(), crate::pipeline::ClientGone> {
+    async fn ask(&self, exchange: &mut Exchange, message: Message) -> Result<(), ClientGone> {
         let Some(legacy) = &self.legacy else {
             tracing::warn!(server = %self.server, method = message.method(), "server sent a request in an answer stream of the modern era");
             return Ok(());
         };
-        match legacy.session.ask(
+        let session = &legacy.session;
+        let asked = session.ask(
             &self.server,
             &message,
             legacy.route.clone(),
             Some(legacy.call.id()),
-        ) {
-            Some(frame) => exchange.send(&frame).await,
-            None => {
-                super::legacy::decline(
-                    &self.desk,
-                    &self.grant,
-                    &self.server,
-                    &legacy.route,
-                    &message,
-                );
-                Ok(())
+        );
+        let sent = match &asked {
+            Some(frame) => self.send(exchange, frame).await,
+            None => Ok(()),
+        };
+        let heard = match &asked {
+            Some(frame) => sent.is_ok() || session.push(frame),
+            None => false,
+        };
+        if !heard {
+            if let Some(id) = message.id().filter(|_| asked.is_some()) {
+                session.withdraw_ask(&self.server, id);
             }
+            super::legacy::decline(
+                &self.desk,
+                &self.grant,
+                &self.server,
+                &legacy.route,
+                &message,
+            );
         }
+        sent
     }
 }
 

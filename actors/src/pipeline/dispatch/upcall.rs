@@ -1,12 +1,14 @@
 //! One request under way at a server, the same for HTTP and for child processes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, Rewrite};
+use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, Payload, Rewrite};
 
 use super::Desk;
+use super::resume::Resume;
 use crate::pipeline::Refusal;
 use crate::upstream::ServerName;
 use crate::upstream::http::{EventStream, HttpError, HttpErrorKind, HttpTarget};
@@ -21,6 +23,10 @@ pub(super) enum Upcall {
         events: Box<EventStream>,
         id: String,
         server: ServerName,
+        /// How to read on if the stream ends before the answer.
+        resume: Option<Box<Resume>>,
+        /// Messages that came together and were not looked at.
+        queue: VecDeque<Message>,
     },
     /// A child process.
     Stdio {
@@ -45,6 +51,8 @@ pub(super) enum Said {
     Request(Box<Message>),
     /// The answer; nothing follows.
     Answer(Box<Reply>),
+    /// Nothing yet, but the stream of the answer can be resumed.
+    Primed,
 }
 
 /// What became of the first contact with an HTTP server.
@@ -115,6 +123,8 @@ impl Upcall {
                 events: Box::new(answer.events(cap)),
                 id: id.to_owned(),
                 server: server.clone(),
+                resume: None,
+                queue: VecDeque::new(),
             }));
         }
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
@@ -165,6 +175,13 @@ impl Upcall {
         }
     }
 
+    /// Lets a stream that ends before the answer be read on in.
+    pub(super) fn resumable(&mut self, how: impl FnOnce() -> Resume) {
+        if let Self::Events { resume, .. } = self {
+            *resume = Some(Box::new(how()));
+        }
+    }
+
     /// What the server says next. After the answer there is nothing more to ask.
     pub(super) async fn next(&mut self) -> Result<Said, Refusal> {
         match self {
@@ -172,25 +189,56 @@ impl Upcall {
                 Some(reply) => Ok(Said::Answer(reply)),
                 None => std::future::pending().await,
             },
-            Self::Events { events, id, server } => loop {
+            Self::Events {
+                events,
+                id,
+                server,
+                resume,
+                queue,
+            } => loop {
+                if let Some(message) = queue.pop_front() {
+                    if answers(&message, id) {
+                        return Ok(said(message));
+                    }
+                    tracing::warn!(%server, "server answered another request than it was asked");
+                    continue;
+                }
                 let event = match events.next().await {
-                    Some(event) => event.map_err(|error| http_refusal(server, &error))?,
-                    None => {
-                        return Err(broken(
-                            server,
-                            "the event stream ended without an answer".into(),
-                        ));
+                    Some(Ok(event)) => event,
+                    Some(Err(error)) if error.kind == HttpErrorKind::TooLarge => {
+                        return Err(http_refusal(server, &error));
+                    }
+                    ended => {
+                        if let Some(resume) = resume.as_mut().filter(|resume| resume.is_possible())
+                        {
+                            **events = resume.again().await?;
+                            continue;
+                        }
+                        return Err(match ended {
+                            Some(Err(error)) => http_refusal(server, &error),
+                            _ => broken(server, "the event stream ended without an answer".into()),
+                        });
                     }
                 };
+                if let Some(resume) = resume {
+                    resume.note(&event);
+                }
                 if event.data.is_empty() {
-                    continue; // A priming event.
+                    if event.id.is_some() {
+                        return Ok(Said::Primed);
+                    }
+                    continue;
                 }
-                let message = Message::parse(event.data, &answer_limits())
+                let payload = weir_plugin_protocol::jsonrpc::parse(event.data, &answer_limits())
                     .map_err(|error| broken(server, error.message))?;
-                if answers(&message, id) {
-                    return Ok(said(message));
+                match payload {
+                    Payload::Single(message) if answers(&message, id) => return Ok(said(message)),
+                    Payload::Single(_) => {
+                        tracing::warn!(%server, "server answered another request than it was asked");
+                    }
+                    // Servers of 2025-03-26 may say several things at once.
+                    Payload::Batch(messages) => queue.extend(messages),
                 }
-                tracing::warn!(%server, "server answered another request than it was asked");
             },
             Self::Stdio { call, server } => match call.next().await {
                 Some(Ok(message)) => Ok(said(message)),

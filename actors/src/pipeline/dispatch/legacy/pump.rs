@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
+use http::{HeaderValue, StatusCode};
+use weir_plugin_protocol::jsonrpc::{Field, Kind, Message, Payload, parse};
 use weir_plugin_protocol::mcp::{Era, Method};
 
 use super::super::upcall::answer_limits;
@@ -44,6 +44,8 @@ enum NoStream {
     Never,
     /// It has none now.
     NotNow,
+    /// It has none after the event that was named.
+    NotAfter,
     /// It does not know our session.
     Unknown(Arc<UpstreamSession>),
 }
@@ -111,17 +113,23 @@ impl Pump {
     async fn run(self) {
         let mut pause = REOPEN_MIN;
         let mut worked = false;
+        let mut last = None;
         loop {
-            match self.open().await {
+            match self.open(last.as_ref()).await {
                 Ok((upstream, events)) => {
                     (worked, pause) = (true, REOPEN_MIN);
-                    self.carry(upstream, events).await;
+                    self.carry(upstream, events, &mut last).await;
+                }
+                // What followed is lost there; what comes now is not.
+                Err(NoStream::NotAfter) => {
+                    last = None;
+                    continue;
                 }
                 Err(NoStream::Never) => return,
                 // A server without such a stream may say 404 as well: only one that had it has lost the session.
                 Err(NoStream::Unknown(_)) if !worked => return,
                 Err(NoStream::Unknown(lost)) => {
-                    worked = false;
+                    (worked, last) = (false, None);
                     self.session.lost_upstream(&self.server, &lost).await;
                 }
                 Err(NoStream::NotNow) => {}
@@ -131,7 +139,11 @@ impl Pump {
         }
     }
 
-    async fn open(&self) -> Result<(Arc<UpstreamSession>, EventStream), NoStream> {
+    /// Opens the stream, after the last event that was seen of it.
+    async fn open(
+        &self,
+        last: Option<&HeaderValue>,
+    ) -> Result<(Arc<UpstreamSession>, EventStream), NoStream> {
         let Self {
             desk,
             session,
@@ -141,7 +153,10 @@ impl Pump {
         } = self;
         let upstream = handshake::upstream(desk, session, server, target, grant).await;
         let upstream = upstream.map_err(|_| NoStream::NotNow)?;
-        let head = headers::stream(&upstream, grant.headers_for(server));
+        let mut head = headers::stream(&upstream, grant.headers_for(server));
+        if let Some(last) = last {
+            head.insert(headers::LAST_EVENT_ID, last.clone());
+        }
         let opening = desk
             .client
             .send(target, http::Method::GET, head, Bytes::new());
@@ -149,6 +164,7 @@ impl Pump {
         match answer.status {
             StatusCode::METHOD_NOT_ALLOWED => Err(NoStream::Never),
             StatusCode::NOT_FOUND => Err(NoStream::Unknown(upstream)),
+            StatusCode::BAD_REQUEST | StatusCode::GONE if last.is_some() => Err(NoStream::NotAfter),
             status if status.is_success() && answer.is_event_stream() => Ok((
                 upstream,
                 answer.events(grant.settings.limits.max_answer_bytes),
@@ -157,17 +173,30 @@ impl Pump {
         }
     }
 
-    async fn carry(&self, upstream: Arc<UpstreamSession>, mut events: EventStream) {
+    async fn carry(
+        &self,
+        upstream: Arc<UpstreamSession>,
+        mut events: EventStream,
+        last: &mut Option<HeaderValue>,
+    ) {
         let route = AskRoute::Http {
             target: self.target.clone(),
             session: upstream,
         };
         while let Some(Ok(event)) = events.next().await {
+            if let Some(id) = &event.id {
+                *last = HeaderValue::from_str(id).ok().filter(|id| !id.is_empty());
+            }
             if event.data.is_empty() {
                 continue;
             }
-            match Message::parse(event.data, &answer_limits()) {
-                Ok(message) => self.deliver(&route, &message),
+            match parse(event.data, &answer_limits()) {
+                Ok(Payload::Single(message)) => self.deliver(&route, &message),
+                Ok(Payload::Batch(messages)) => {
+                    for message in &messages {
+                        self.deliver(&route, message);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(server = %self.server, error = error.message, "event is not JSON-RPC");
                 }
@@ -197,10 +226,17 @@ impl Pump {
                 };
                 message.rewrite().set(Field::RequestId, ours).finish()
             }
+            // Progress belongs on the stream of its request; what comes here is late, or nobody's.
+            Kind::Notification
+                if Method::parse(message.method()) == Method::NotificationProgress
+                    && !session.awaits_progress(message) =>
+            {
+                return;
+            }
             Kind::Notification => message.raw().clone(),
             Kind::Result | Kind::Error => return,
         };
-        if !session.push(frame) {
+        if !session.push(&frame) {
             desk.metrics.sessions.dropped_frames.inc();
         }
     }

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use weir_plugin_protocol::jsonrpc::{Field, Message};
 use weir_plugin_protocol::mcp::{Era, Method, result_response};
 
 use super::super::relay::{LegacySide, Relay};
+use super::super::resume::Resume;
 use super::super::upcall::{Contact, Upcall, broken};
-use super::super::{Desk, Grant, headers, names, wait};
+use super::super::{Desk, Grant, headers, names};
 use super::{handshake, upward};
 use crate::pipeline::{Exchange, Outcome, Refusal};
 use crate::session::{AskRoute, CallGuard, Session, UpstreamSession};
@@ -81,7 +82,9 @@ pub(super) async fn run(
         let outcome = exchange.refusal(refusal);
         return (exchange, outcome);
     }
-    let Some(call) = session.begin_call(request.id().unwrap_or("null"), server.clone()) else {
+    let id = request.id().unwrap_or("null");
+    let token = request.field(Field::MetaProgressToken);
+    let Some(call) = session.begin_call(id, token, server.clone()) else {
         let outcome = exchange.refusal(Refusal::InvalidParams(
             "the id is that of a request under way".into(),
         ));
@@ -101,7 +104,7 @@ pub(super) async fn run(
                 &grant,
                 &mut posted,
             );
-            let contact = within(&mut exchange, &call, &server, posting).await;
+            let contact = within(&exchange, &call, &server, posting).await;
             if let (Err(Refusal::Cancelled | Refusal::UpstreamTimeout { .. }), Some(posted)) =
                 (&contact, posted)
             {
@@ -114,7 +117,7 @@ pub(super) async fn run(
             None => {
                 let rewrite = names::own(request, &route);
                 let calling = Upcall::pipe(link, &server, request, rewrite, Some(session.key));
-                let started = within(&mut exchange, &call, &server, calling).await;
+                let started = within(&exchange, &call, &server, calling).await;
                 started.map(|(call, token)| {
                     let way_back = AskRoute::Stdio {
                         link: link.clone(),
@@ -190,7 +193,10 @@ async fn over_http(
             })
             .clone();
         match Upcall::post(desk, server, target, head, body, Some(&id)).await? {
-            Contact::Under(upcall) => return Ok((upcall, this)),
+            Contact::Under(mut upcall) => {
+                upcall.resumable(|| Resume::new(desk, &upstream, grant, server));
+                return Ok((upcall, this));
+            }
             Contact::SessionLost => session.lost_upstream(server, &upstream).await,
             Contact::Accepted => break,
         }
@@ -231,15 +237,20 @@ async fn shared(
     )))
 }
 
+/// Bounds the first contact by the deadline, and gives it up when the client cancels. A client that has gone away has not
+/// cancelled.
 async fn within<T>(
-    exchange: &mut Exchange,
+    exchange: &Exchange,
     call: &CallGuard,
     server: &ServerName,
     contact: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
     tokio::select! {
         biased;
-        contact = wait::within(exchange, server, contact) => contact,
+        contact = contact => contact,
         () = call.cancel.notified() => Err(Refusal::Cancelled),
+        () = sleep_until(exchange.arrival().deadline) => {
+            Err(Refusal::UpstreamTimeout { server: server.to_string() })
+        }
     }
 }

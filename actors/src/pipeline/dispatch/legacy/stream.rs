@@ -1,9 +1,15 @@
-//! The standalone event stream of a legacy session (GET).
+//! The standalone event stream of a legacy session (GET), and reading on in any stream of the session (GET with
+//! `Last-Event-ID`).
+//!
+//! What servers say is gathered into an [`EventLog`] by a task of its own, and a connection reads that log. So a client
+//! that loses the connection loses nothing: the task goes on for a while without a reader, and the next connection reads
+//! on where the last one ended. Nobody who writes to the log ever waits for a reader.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use weir_plugin_protocol::mcp::Era;
@@ -11,74 +17,169 @@ use weir_plugin_protocol::mcp::Era;
 use super::super::raw::text;
 use super::super::{Desk, Grant, KEEP_ALIVE};
 use super::pump::Pumps;
-use crate::pipeline::{Exchange, Outcome};
-use crate::session::Session;
+use crate::pipeline::{Exchange, Outcome, Refusal};
+use crate::session::{EventLog, OutOfReach, Page, Reader, Session};
 use crate::upstream::{Endpoint, Link, UpstreamEvent};
 
+/// What woke a reader.
 enum Woken {
-    Frame(Option<Bytes>),
-    Event(Result<UpstreamEvent, RecvError>),
+    Page(Result<Page, OutOfReach>),
     ClientGone,
     Draining,
     Silence,
 }
 
-/// Serves the stream until the client closes it, a newer one takes over, the session ends or the gateway stops.
+/// Serves a stream until the client closes it, a newer reader takes over, the stream or the session ends, or the gateway
+/// stops.
 pub(super) async fn run(
     desk: &Rc<Desk>,
     mut exchange: Exchange,
     session: Arc<Session>,
     grant: Grant,
 ) -> (Exchange, Outcome) {
-    let mut events = desk.board.events();
     exchange.release_servers();
-    let mut outlet = session.open_outlet();
-    if exchange.open_stream().is_err() {
-        let outcome = Outcome::ended();
+    let asked = exchange.arrival().last_event_id.as_deref();
+    let found = match asked {
+        None => Some((begin(desk, &session, &grant), 0)),
+        Some(id) => session.find_log(id),
+    };
+    let primes = asked.is_none() && session.primes();
+    let reader = found.and_then(|(log, seen)| Some((log.read(seen).ok()?, log)));
+    let Some((reader, log)) = reader else {
+        let outcome = exchange.refusal(Refusal::EventsGone);
         return (exchange, outcome);
+    };
+    let opened = exchange.open_stream().is_ok();
+    let primer = (primes && log.has_ids()).then(|| log.primer());
+    drop(log);
+    let primed = match primer {
+        Some(primer) if opened => exchange.send_frame(primer).await.is_ok(),
+        _ => opened,
+    };
+    if primed {
+        carry(desk, &mut exchange, &session, reader).await;
     }
-    let _pumps = Pumps::open(desk, &session, &grant);
+    desk.sessions.touch(&session);
+    let outcome = Outcome::ended();
+    (exchange, outcome)
+}
+
+/// Carries what is in the log to the client.
+async fn carry(desk: &Desk, exchange: &mut Exchange, session: &Arc<Session>, mut reader: Reader) {
     let mut silence = Instant::now() + KEEP_ALIVE;
     loop {
-        desk.sessions.touch(&session);
+        desk.sessions.touch(session);
         let woken = tokio::select! {
-            frame = outlet.frames.recv() => Woken::Frame(frame),
-            event = events.recv() => Woken::Event(event),
+            page = reader.next() => Woken::Page(page),
             () = exchange.client_gone() => Woken::ClientGone,
             () = desk.drained() => Woken::Draining,
             () = sleep_until(silence) => Woken::Silence,
         };
-        let sent = match woken {
-            Woken::Frame(Some(frame)) => exchange.send(&frame).await,
-            Woken::Event(Ok(event)) => match shared(desk, &session, &event) {
-                Some(frame) => exchange.send(frame.as_bytes()).await,
-                None => continue,
-            },
-            // Too slow to follow: everything may have changed.
-            Woken::Event(Err(RecvError::Lagged(_))) => {
-                let mut sent = Ok(());
-                for kind in ["tools", "prompts", "resources"] {
-                    sent = sent.and(exchange.send(list_changed(kind).as_bytes()).await);
+        match woken {
+            Woken::Page(Ok(Page { frames, over })) => {
+                for frame in frames {
+                    if exchange.send_frame(frame).await.is_err() {
+                        return;
+                    }
                 }
-                sent
+                if over {
+                    return;
+                }
             }
             Woken::Silence => {
-                exchange
-                    .send_frame(Bytes::from_static(b": keep-alive\n\n"))
-                    .await
+                let comment = Bytes::from_static(b": keep-alive\n\n");
+                if exchange.send_frame(comment).await.is_err() {
+                    return;
+                }
             }
-            Woken::Frame(None)
-            | Woken::Event(Err(RecvError::Closed))
-            | Woken::ClientGone
-            | Woken::Draining => break,
-        };
-        if sent.is_err() {
-            break;
+            // Somebody else reads on, or this client was too slow: its connection ends, and it is told when it asks.
+            Woken::Page(Err(OutOfReach)) => return desk.metrics.sessions.dropped_frames.inc(),
+            Woken::ClientGone | Woken::Draining => return,
         }
         silence = Instant::now() + KEEP_ALIVE;
     }
-    let outcome = Outcome::ended();
-    (exchange, outcome)
+}
+
+/// Begins the standalone stream of a session.
+fn begin(desk: &Rc<Desk>, session: &Arc<Session>, grant: &Grant) -> Arc<EventLog> {
+    let log = session.open_standalone();
+    let gathering = Gathering {
+        events: desk.board.events(),
+        _pumps: Pumps::open(desk, session, grant),
+        desk: desk.clone(),
+        session: session.clone(),
+        log: log.clone(),
+    };
+    actix_rt::spawn(gathering.run());
+    log
+}
+
+/// Gathers what servers say on the standalone stream of a session. However it ends, so does the stream.
+struct Gathering {
+    events: broadcast::Receiver<UpstreamEvent>,
+    _pumps: Pumps,
+    desk: Rc<Desk>,
+    session: Arc<Session>,
+    log: Arc<EventLog>,
+}
+
+// === impl Gathering ===
+
+impl Gathering {
+    /// Goes on until the stream is over, or nobody has read it for as long as it is kept.
+    async fn run(mut self) {
+        let log = self.log.clone();
+        let mut unread_since = None;
+        loop {
+            let changed = log.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if log.is_over() {
+                return;
+            }
+            let give_up = if log.is_read() {
+                unread_since = None;
+                None
+            } else {
+                Some(*unread_since.get_or_insert_with(Instant::now) + log.keep())
+            };
+            let unread = async {
+                match give_up {
+                    Some(moment) => sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Ok(event) => self.take(&event),
+                    // Too slow to follow: everything may have changed.
+                    Err(RecvError::Lagged(_)) => {
+                        for kind in ["tools", "prompts", "resources"] {
+                            self.session.push(list_changed(kind).as_bytes());
+                        }
+                    }
+                    Err(RecvError::Closed) => return,
+                },
+                () = changed => {}
+                () = self.desk.drained() => return,
+                () = unread => return,
+            }
+        }
+    }
+
+    fn take(&self, event: &UpstreamEvent) {
+        if let Some(frame) = shared(&self.desk, &self.session, event) {
+            self.session.push(frame.as_bytes());
+        }
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        self.session.end_standalone(&self.log);
+        // It may have been idle all the time: from now on that counts.
+        self.desk.sessions.touch(&self.session);
+    }
 }
 
 /// What a change at a shared child means for this session. HTTP servers tell the session themselves.
