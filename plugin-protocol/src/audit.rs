@@ -1,50 +1,54 @@
 //! What is recorded of every request that reached the gateway.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// One audit event: one JSON object, one line. Never holds arguments, results or credentials.
+///
+/// Its texts are borrowed where they can be: there is one event for every request.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct AuditEvent {
+pub struct AuditEvent<'a> {
     /// UUID version 7 of this event.
-    pub event_id: String,
+    pub event_id: Cow<'a, str>,
     /// When the request arrived, RFC 3339 with microseconds, UTC.
-    pub timestamp: String,
+    pub timestamp: Cow<'a, str>,
     /// `mcp.request`, `mcp.shed`, or `gateway.start`, `gateway.stop`, `supervisor.restart`, ….
     pub event_type: &'static str,
     /// The tenant of the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant_id: Option<String>,
+    pub tenant_id: Option<Cow<'a, str>>,
     /// The caller; absent if nobody was authenticated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
+    pub user_id: Option<Cow<'a, str>>,
     /// The upstream server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mcp_server: Option<String>,
+    pub mcp_server: Option<Cow<'a, str>>,
     /// The tool's own name at its server, for `tools/call`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tool: Option<String>,
+    pub tool: Option<Cow<'a, str>>,
     /// The prompt name or resource URI, where the request names one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub target: Option<Cow<'a, str>>,
     /// `ok`, `tool_error`, `upstream_error`, `denied`, `refused`, `cancelled`, `timeout`, `aborted`.
     pub result: &'static str,
     /// Why, for everything but `ok`: a short machine-readable word.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Cow<'a, str>>,
     /// The JSON-RPC or HTTP method: `tools/call`, or `GET`, `DELETE`; empty if it could not be read.
-    pub method: String,
+    pub method: Cow<'a, str>,
     /// The JSON-RPC request id as the client wrote it (at most 128 bytes).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
+    pub request_id: Option<Cow<'a, str>>,
     /// The protocol revision of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol_version: Option<String>,
+    pub protocol_version: Option<Cow<'a, str>>,
     /// The legacy session, by its public number (never the sealed id itself).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
+    pub session: Option<Cow<'a, str>>,
     /// Address of the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_address: Option<String>,
+    pub client_address: Option<Cow<'a, str>>,
     /// The HTTP status that the client got.
     pub status: u16,
     /// The JSON-RPC error code, where the answer was an error.
@@ -62,5 +66,5 @@ pub struct AuditEvent {
     pub count: Option<u64>,
     /// Free text for operations events.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    pub detail: Option<Cow<'a, str>>,
 }

@@ -244,10 +244,10 @@ impl AuditLog {
 
 impl AuditSlot {
     /// Records `event`. An empty timestamp is filled in. Never fails: the place was reserved.
-    pub fn record(self, event: &AuditEvent) {
+    pub fn record(self, event: &AuditEvent<'_>) {
         let line = if event.timestamp.is_empty() {
             let mut event = event.clone();
-            event.timestamp = rfc3339::format(self.shared.clock.now(), 0);
+            event.timestamp = rfc3339::format(self.shared.clock.now(), 0).into();
             line::write(&event)
         } else {
             line::write(event)

@@ -2,6 +2,10 @@
 
 /// Seconds in a day.
 const DAY: i64 = 86_400;
+/// 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
+/// What digits are put into.
+const PATTERN: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
 /// Days of 400 years in the Gregorian calendar, after which it repeats.
 const DAYS_OF_400_YEARS: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
@@ -34,14 +38,49 @@ pub fn parse(text: &str) -> Option<u64> {
     u64::try_from(local - offset).ok()
 }
 
-/// Writes `seconds` since 1970-01-01T00:00:00Z, with `micros` as the fraction, as `YYYY-MM-DDThh:mm:ss.ffffffZ`.
-pub fn format(seconds: u64, micros: u32) -> String {
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX / 2);
+/// A date as text, without an allocation: there is one for every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Written([u8; PATTERN.len()]);
+
+/// Writes `seconds` since 1970-01-01T00:00:00Z, with `micros` as the fraction, as `YYYY-MM-DDThh:mm:ss.ffffffZ`. What
+/// is later than the year 9999 is written as its end.
+pub fn write(seconds: u64, micros: u32) -> Written {
+    let seconds = i64::try_from(seconds).unwrap_or(LAST_SECOND).min(LAST_SECOND);
     let (year, month, day) = civil_from_days(seconds.div_euclid(DAY));
     let time = seconds.rem_euclid(DAY);
     let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-    let micros = micros.min(999_999);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    let mut text = *PATTERN;
+    let micros = i64::from(micros.min(999_999));
+    for (end, digits, mut number) in [
+        (4, 4, year),
+        (7, 2, month),
+        (10, 2, day),
+        (13, 2, hour),
+        (16, 2, minute),
+        (19, 2, second),
+        (26, 6, micros),
+    ] {
+        let places = text.get_mut(end - digits..end).unwrap_or_default();
+        for place in places.iter_mut().rev() {
+            *place = b'0' + u8::try_from(number % 10).unwrap_or_default();
+            number /= 10;
+        }
+    }
+    Written(text)
+}
+
+/// [`write()`], as a `String`.
+pub fn format(seconds: u64, micros: u32) -> String {
+    write(seconds, micros).as_str().to_owned()
+}
+
+// === impl Written ===
+
+impl Written {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 fn digits(text: &str, count: usize) -> Option<i64> {

@@ -412,7 +412,7 @@ impl Inner {
             }
         } else if let Some(slot) = slot {
             let sent = self.facts.streamed_bytes + outcome.body.len();
-            slot.record(&record::event(&self.arrival, &self.facts, &outcome, sent));
+            record::write(slot, &self.arrival, &self.facts, &outcome, sent);
         }
         self.stamps.leave();
         let timing = self.meter.timing(&self.stamps, &self.arrival, &self.facts);

@@ -14,6 +14,7 @@
 
 mod assembly;
 mod drill;
+mod event_id;
 mod exchange;
 mod outcome;
 mod record;

@@ -1,63 +1,69 @@
 //! The audit record of a request.
 
+use std::borrow::Cow;
+use std::io::Write;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
-use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 use weir_plugin_protocol::audit::AuditEvent;
 use weir_plugin_protocol::mcp::{Era, Method};
 
+use super::event_id::event_id;
 use super::exchange::{Arrival, Facts};
 use super::{ClientRequest, Outcome};
-use crate::builtin::audit_lines::Shed;
+use crate::builtin::audit_lines::{AuditSlot, Shed};
 use crate::builtin::rfc3339;
 
 /// Bytes of a request id that are recorded.
 const REQUEST_ID_BYTES: usize = 128;
 
-/// Writes down what became of a request.
-pub(super) fn event(
+/// Bytes of the longest address: IPv6 with an embedded IPv4 address.
+const ADDRESS_BYTES: usize = 45;
+
+/// Writes down what became of a request. `sent` is the number of bytes of the answer.
+pub(super) fn write(
+    slot: AuditSlot,
     arrival: &Arrival,
     facts: &Facts,
     outcome: &Outcome,
     sent: usize,
-) -> AuditEvent {
+) {
     let message = match &arrival.request {
         ClientRequest::Modern(request) => Some(&request.message),
         ClientRequest::Legacy(message) => Some(message),
         _ => None,
     };
-    let target = facts.target.clone();
+    let principal = facts.principal.as_deref();
+    let target = facts.target.as_deref().map(Cow::Borrowed);
     let is_tool = arrival.request.method() == Method::ToolsCall;
-    AuditEvent {
-        event_id: Uuid::now_v7().to_string(),
-        timestamp: rfc3339(arrival.wall),
+    let mut id = [0; Hyphenated::LENGTH];
+    let timestamp = rfc3339(arrival.wall);
+    let mut address = [0; ADDRESS_BYTES];
+    slot.record(&AuditEvent {
+        event_id: Cow::Borrowed(event_id(arrival.wall).hyphenated().encode_lower(&mut id)),
+        timestamp: Cow::Borrowed(timestamp.as_str()),
         event_type: "mcp.request",
-        tenant_id: facts
-            .principal
-            .as_ref()
-            .and_then(|principal| principal.tenant_id.clone()),
-        user_id: facts
-            .principal
-            .as_ref()
-            .map(|principal| principal.user_id.clone()),
-        mcp_server: facts.server.as_ref().map(ToString::to_string),
+        tenant_id: principal.and_then(|principal| principal.tenant_id.as_deref().map(Cow::Borrowed)),
+        user_id: principal.map(|principal| Cow::Borrowed(principal.user_id.as_str())),
+        mcp_server: facts.server.as_ref().map(|server| Cow::Borrowed(server.as_str())),
         tool: target.clone().filter(|_| is_tool),
         target: target.filter(|_| !is_tool),
         result: outcome.verdict.as_str(),
-        reason: outcome.reason.as_ref().map(ToString::to_string),
-        method: cut(arrival.request.method_name(), REQUEST_ID_BYTES),
+        reason: outcome.reason.as_deref().map(Cow::Borrowed),
+        method: Cow::Borrowed(cut(arrival.request.method_name(), REQUEST_ID_BYTES)),
         request_id: message
             .and_then(|message| message.id())
-            .map(|id| cut(id, REQUEST_ID_BYTES)),
+            .map(|id| Cow::Borrowed(cut(id, REQUEST_ID_BYTES))),
         protocol_version: match &arrival.request {
-            ClientRequest::Modern(request) => Some(request.version.as_str().to_owned()),
+            ClientRequest::Modern(request) => Some(Cow::Borrowed(request.version.as_str())),
             request => request
                 .era()
                 .filter(|era| *era == Era::Legacy)
-                .map(|_| "legacy".to_owned()),
+                .map(|_| Cow::Borrowed("legacy")),
         },
-        session: facts.session.clone(),
-        client_address: arrival.peer.map(|peer| peer.to_string()),
+        session: facts.session.as_deref().map(Cow::Borrowed),
+        client_address: arrival.peer.map(|peer| text(peer, &mut address)),
         status: outcome.status,
         error_code: outcome.error_code,
         duration_us: u64::try_from(arrival.at.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -65,7 +71,7 @@ pub(super) fn event(
         response_bytes: sent as u64,
         count: None,
         detail: None,
-    }
+    });
 }
 
 /// What requests that were too much are counted by.
@@ -82,17 +88,27 @@ pub(super) fn shed(arrival: &Arrival, facts: &Facts, outcome: &Outcome) -> Shed 
     }
 }
 
-fn cut(text: &str, bytes: usize) -> String {
-    let mut end = text.len().min(bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+/// An address as text in `room`.
+fn text(address: IpAddr, room: &mut [u8; ADDRESS_BYTES]) -> Cow<'_, str> {
+    let mut rest = room.as_mut_slice();
+    if write!(rest, "{address}").is_err() {
+        return Cow::Owned(address.to_string());
     }
-    text.get(..end).unwrap_or_default().to_owned()
+    let written = ADDRESS_BYTES - rest.len();
+    Cow::Borrowed(
+        room.get(..written)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .unwrap_or_default(),
+    )
 }
 
-fn rfc3339(time: SystemTime) -> String {
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+fn rfc3339(time: SystemTime) -> rfc3339::Written {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    rfc3339::format(since.as_secs(), since.subsec_micros())
+    rfc3339::write(since.as_secs(), since.subsec_micros())
 }

@@ -203,15 +203,15 @@ fn record(log: &AuditLog, params: &Value) -> Result<Value, CallError> {
         "metadata": params.get("metadata"),
     });
     slot.record(&AuditEvent {
-        event_id: Uuid::now_v7().to_string(),
-        timestamp: event.timestamp,
+        event_id: Uuid::now_v7().to_string().into(),
+        timestamp: event.timestamp.into(),
         event_type: "plugin.event",
-        tenant_id: event.tenant_id,
-        user_id: event.user_id,
-        mcp_server: event.mcp_server,
-        tool: event.tool,
+        tenant_id: event.tenant_id.map(Into::into),
+        user_id: event.user_id.map(Into::into),
+        mcp_server: event.mcp_server.map(Into::into),
+        tool: event.tool.map(Into::into),
         result: "ok",
-        detail: Some(detail.to_string()),
+        detail: Some(detail.to_string().into()),
         ..AuditEvent::default()
     });
     Ok(json!({ "result": "ok" }))

@@ -17,6 +17,12 @@ use weir_plugin_protocol::{Credentials, Secret};
 
 use super::intake::{Intake, Upload};
 
+const JSON: &str = "application/json";
+const EVENT_STREAM: &str = "text/event-stream";
+/// What the specification has clients send: recognised without taking it apart.
+const USUAL_ACCEPT: &str = "application/json, text/event-stream";
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// `Mcp-Param-*` headers that are passed on.
 const MAX_PARAMETERS: usize = 32;
 /// How long a body may be waited for, and how large it may get meanwhile, before it takes a place among the uploads.
@@ -53,8 +59,8 @@ pub(super) fn wire_headers(request: &HttpRequest) -> HeaderView<'_> {
 
 /// What the client presents: a bearer token, or an API key.
 pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
-    let several = |name: &str| request.headers().get_all(name).count() > 1;
-    if several("authorization") || several("x-api-key") {
+    let several = |name: &HeaderName| request.headers().get_all(name).count() > 1;
+    if several(&header::AUTHORIZATION) || several(&API_KEY) {
         // Which of them counts is not for us to guess: none does.
         return Some(Credentials {
             kind: CredentialKind::Bearer,
@@ -77,7 +83,7 @@ pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
     }
     let value = request
         .headers()
-        .get("x-api-key")?
+        .get(&API_KEY)?
         .to_str()
         .unwrap_or_default();
     Some(Credentials {
@@ -88,7 +94,7 @@ pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
 
 /// `Mcp-Session-Id`, if there is exactly one.
 pub(super) fn session_id(request: &HttpRequest) -> Option<String> {
-    let mut values = request.headers().get_all("mcp-session-id");
+    let mut values = request.headers().get_all(&SESSION_ID);
     let first = values.next()?;
     match values.next() {
         None => Some(first.to_str().unwrap_or_default().to_owned()),
@@ -150,11 +156,14 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
     match method {
         HttpMethod::Post => {
             json(request)?;
-            if !accepts("application/json") || !accepts("text/event-stream") {
+            let usual = headers
+                .get(header::ACCEPT)
+                .is_some_and(|value| value == USUAL_ACCEPT);
+            if !usual && !(accepts(JSON) && accepts(EVENT_STREAM)) {
                 return Err(Refusal::NotAcceptable);
             }
         }
-        HttpMethod::Get if !accepts("text/event-stream") => return Err(Refusal::NotAcceptable),
+        HttpMethod::Get if !accepts(EVENT_STREAM) => return Err(Refusal::NotAcceptable),
         _ => {}
     }
     Ok(())
@@ -165,9 +174,9 @@ pub(super) fn json(request: &HttpRequest) -> Result<(), Refusal> {
     let headers = request.headers();
     let kind = headers
         .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next());
-    let is_json = kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+        .and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
+    let is_json =
+        kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes()));
     if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
         Ok(())
     } else {

@@ -73,10 +73,10 @@ impl Observer for Watchman {
 pub(super) fn record(audit: &AuditLog, event_type: &'static str, detail: String) {
     match audit.reserve() {
         Ok(slot) => slot.record(&AuditEvent {
-            event_id: Uuid::now_v7().to_string(),
+            event_id: Uuid::now_v7().to_string().into(),
             event_type,
             result: "ok",
-            detail: Some(detail),
+            detail: Some(detail.as_str().into()),
             ..AuditEvent::default()
         }),
         Err(error) => error!(event_type, detail, %error, "event could not be recorded"),

@@ -5,13 +5,19 @@ use weir_plugin_protocol::audit::AuditEvent;
 
 /// A longer line has its texts cut, in bytes.
 const MAX_LINE_BYTES: usize = 16 * 1024;
+/// Room for a line, in bytes: nearly all fit.
+const TYPICAL_LINE_BYTES: usize = 640;
 /// What remains of each text in a line that was too long, in bytes.
 const CUT_TEXT_BYTES: usize = 512;
 
 /// Writes `event` as JSON without a line end. Control characters, line separators and characters that change the
 /// direction or the look of a text are escaped.
-pub(super) fn write(event: &AuditEvent) -> String {
-    let json = serde_json::to_string(event).unwrap_or_else(|_| UNREADABLE.to_owned());
+pub(super) fn write(event: &AuditEvent<'_>) -> String {
+    let mut json = Vec::with_capacity(TYPICAL_LINE_BYTES);
+    let json = match serde_json::to_writer(&mut json, event) {
+        Ok(()) => String::from_utf8(json).unwrap_or_else(|_| UNREADABLE.to_owned()),
+        Err(_) => UNREADABLE.to_owned(),
+    };
     if json.len() <= MAX_LINE_BYTES {
         return escape(json);
     }
@@ -40,7 +46,8 @@ fn shorten(value: &mut Value) {
 /// `serde_json` escapes the characters below U+0020; outside of strings JSON is ASCII, so everything replaced here is
 /// inside of one.
 fn escape(json: String) -> String {
-    if !json.chars().any(is_deceptive) {
+    let is_plain = json.is_ascii() && memchr::memchr(DELETE, json.as_bytes()).is_none();
+    if is_plain || !json.chars().any(is_deceptive) {
         return json;
     }
     let mut escaped = String::with_capacity(json.len() + 16);
@@ -55,6 +62,9 @@ fn escape(json: String) -> String {
     }
     escaped
 }
+
+/// The one ASCII character that is deceptive and that `serde_json` leaves as it is.
+const DELETE: u8 = 0x7f;
 
 fn is_deceptive(character: char) -> bool {
     matches!(character,

@@ -100,12 +100,12 @@ fn start(capacity: usize) -> (AuditLog, AuditWriter, Memory) {
     (log, writer, store)
 }
 
-fn event(tool: &str) -> AuditEvent {
+fn event(tool: &str) -> AuditEvent<'_> {
     AuditEvent {
         event_type: "mcp.request",
-        tool: Some(tool.to_owned()),
+        tool: Some(tool.into()),
         result: "ok",
-        method: "tools/call".to_owned(),
+        method: "tools/call".into(),
         ..AuditEvent::default()
     }
 }
@@ -375,8 +375,8 @@ proptest! {
     #[test]
     fn every_event_is_one_valid_line(tool: String, method: String, user: Option<String>) {
         let mut event = event(&tool);
-        event.method = method.clone();
-        event.user_id = user.clone();
+        event.method = method.clone().into();
+        event.user_id = user.clone().map(Into::into);
         let line = line::write(&event);
         prop_assert!(!line.contains(['\n', '\r']));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -71,12 +71,18 @@ impl Pool {
     pub(super) fn checkout(self: &Rc<Self>, origin: &Arc<Origin>) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(origin)?;
-        connections.retain(|connection| connection.is_usable(self.idle_timeout));
-        let ready = connections
-            .iter()
-            .rposition(|idle| idle.connection.sender.is_ready())?;
-        let connection = connections.remove(ready).connection;
-        Some(self.lend(Arc::clone(origin), connection))
+        let mut ready = connections.len();
+        while let Some(position) = ready.checked_sub(1) {
+            ready = position;
+            let idle = connections.get(position)?;
+            if !idle.is_usable(self.idle_timeout) {
+                connections.remove(position);
+            } else if idle.connection.sender.is_ready() {
+                let connection = connections.remove(position).connection;
+                return Some(self.lend(Arc::clone(origin), connection));
+            }
+        }
+        None
     }
 
     /// Lends a connection that was just made.
