@@ -3,10 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
 
 use super::error::{HttpError, HttpErrorKind};
+use super::framing::Framing;
+use super::head::AnswerHead;
 use super::pool::Lease;
 use crate::upstream::sse::{SseEvent, SseParser};
 
@@ -15,7 +15,7 @@ use crate::upstream::sse::{SseEvent, SseParser};
 pub struct HttpAnswer {
     /// The status. Redirects are not followed.
     pub status: StatusCode,
-    /// The headers, at most 100 of them in at most 128 KiB.
+    /// Those of the headers that mean something to the gateway. There may be 100 in at most 128 KiB.
     pub headers: HeaderMap,
     body: AnswerBody,
 }
@@ -31,24 +31,25 @@ pub struct EventStream {
 /// A body and the connection it arrives on.
 #[derive(Debug)]
 struct AnswerBody {
-    incoming: Incoming,
+    framing: Framing,
+    /// The connection is good for more after the body.
+    keep_alive: bool,
+    /// `None`: the end was reached or reading failed.
     lease: Option<Lease>,
 }
 
 // === impl HttpAnswer ===
 
 impl HttpAnswer {
-    pub(super) fn new(
-        status: StatusCode,
-        headers: HeaderMap,
-        incoming: Incoming,
-        lease: Lease,
-    ) -> Self {
-        let lease = Some(lease);
+    pub(super) fn new(head: AnswerHead, lease: Lease) -> Self {
         Self {
-            status,
-            headers,
-            body: AnswerBody { incoming, lease },
+            status: head.status,
+            headers: head.headers,
+            body: AnswerBody {
+                framing: head.framing,
+                keep_alive: head.keep_alive,
+                lease: Some(lease),
+            },
         }
     }
 
@@ -65,9 +66,9 @@ impl HttpAnswer {
 
     /// Reads the body; more than `cap` bytes are [`TooLarge`](HttpErrorKind::TooLarge). The caller bounds the time.
     pub async fn bytes(mut self, cap: usize) -> Result<Bytes, HttpError> {
-        let announced = self.body.incoming.size_hint();
+        let announced = self.body.framing.at_least();
         let too_large = || HttpError::new(HttpErrorKind::TooLarge, true);
-        if announced.lower() > cap as u64 {
+        if announced > cap as u64 {
             return Err(too_large());
         }
         let Some(first) = self.body.chunk().await? else {
@@ -79,7 +80,7 @@ impl HttpAnswer {
         let Some(second) = self.body.chunk().await? else {
             return Ok(first);
         };
-        let expected = usize::try_from(announced.lower()).unwrap_or(cap);
+        let expected = usize::try_from(announced).unwrap_or(cap);
         let mut whole = BytesMut::with_capacity(expected.max(first.len() + second.len()).min(cap));
         whole.extend_from_slice(&first);
         let mut chunk = Some(second);
@@ -133,18 +134,28 @@ impl EventStream {
 impl AnswerBody {
     /// The next bytes; `None` at the end, where the connection is given back. Trailers are skipped. Cancel safe.
     async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
-        while let Some(frame) = self.incoming.frame().await {
-            let frame = frame.map_err(|error| HttpError::from_hyper(error, true))?;
-            if let Ok(data) = frame.into_data() {
-                return Ok(Some(data));
+        let Some(lease) = &mut self.lease else {
+            return Ok(None);
+        };
+        match lease.connection.piece(&mut self.framing).await {
+            Ok(Some(piece)) => Ok(Some(piece)),
+            Ok(None) => {
+                self.give_back();
+                Ok(None)
+            }
+            Err(error) => {
+                self.lease = None;
+                Err(error)
             }
         }
-        self.give_back();
-        Ok(None)
     }
 
+    /// Parts with the connection: it is kept if the answer has ended and said nothing against it.
     fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(lease) = self.lease.take()
+            && self.keep_alive
+            && self.framing.is_done()
+        {
             lease.give_back();
         }
     }
@@ -152,8 +163,6 @@ impl AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.give_back();
-        }
+        self.give_back();
     }
 }

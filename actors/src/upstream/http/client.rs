@@ -4,37 +4,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, Method};
 
 use super::answer::HttpAnswer;
-use super::connect::{self, Connected, TlsTrust};
-use super::error::{HttpError, HttpErrorKind};
+use super::connect::{self, TlsTrust};
+use super::connection::Connection;
+use super::error::HttpError;
+use super::head::{AnswerHead, unusable};
 use super::names::Names;
-use super::pool::{Connection, Failure, Lease, Pool};
+use super::pool::{Lease, Pool};
 use super::target::HttpTarget;
-
-/// The longest head of an answer, and the most that is read ahead of its reader.
-const MAX_READ_AHEAD: usize = 128 * 1024;
-
-/// Headers that belong to a connection: they are this client's business, never the caller's.
-const OF_THE_CONNECTION: [HeaderName; 8] = [
-    HOST,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    CONNECTION,
-    UPGRADE,
-    TE,
-    EXPECT,
-    ACCEPT_ENCODING,
-];
 
 /// How a client connects and what it keeps.
 #[derive(Clone, Debug)]
@@ -54,7 +34,7 @@ pub struct HttpClientConfig {
 /// The HTTP/1.1 client of one thread: connections are kept alive, redirects are not followed, nothing is decompressed.
 /// Cheap to clone; clones share their connections.
 ///
-/// It must be used inside a `LocalSet` or actix system, where the tasks that move the bytes run.
+/// It must be used inside a `LocalSet` or actix system, where the task that closes idle connections runs.
 #[derive(Clone, Debug)]
 pub struct HttpClient(Rc<Inner>);
 
@@ -100,20 +80,16 @@ impl HttpClient {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<HttpAnswer, HttpError> {
-        let mut request = prepare(target, method, headers, body);
         if let Some(mut lease) = self.0.pool.checkout(target.origin()) {
-            match lease.send(request).await {
-                Ok(response) => return accept(response, lease),
-                Err(Failure::Unsent(unsent, _)) => request = *unsent,
-                Err(Failure::Sent(error)) => return Err(HttpError::from_hyper(error, true)),
+            match lease.connection.exchange(target, &method, &headers, &body).await {
+                Ok(head) => return accept(head, lease),
+                Err(error) if error.written => return Err(error),
+                Err(_) => {}
             }
         }
         let mut lease = self.connect(target).await?;
-        match lease.send(request).await {
-            Ok(response) => accept(response, lease),
-            Err(Failure::Unsent(_, error)) => Err(HttpError::from_hyper(error, false)),
-            Err(Failure::Sent(error)) => Err(HttpError::from_hyper(error, true)),
-        }
+        let head = lease.connection.exchange(target, &method, &headers, &body).await?;
+        accept(head, lease)
     }
 
     /// How many unused connections are kept.
@@ -124,75 +100,22 @@ impl HttpClient {
     async fn connect(&self, target: &HttpTarget) -> Result<Lease, HttpError> {
         let config = &self.0.config;
         let origin = target.origin();
-        let connected = connect::connect(
+        let stream = connect::connect(
             origin,
             config.tls.as_ref(),
             &config.names,
             config.connect_timeout,
         )
         .await?;
-        let connection = match connected {
-            Connected::Plain(stream) => drive(stream).await?,
-            Connected::Encrypted(stream) => drive(stream).await?,
-        };
-        Ok(self.0.pool.lend(origin.clone(), connection))
+        Ok(self.0.pool.lend(origin.clone(), Connection::new(stream)))
     }
-}
-
-/// Starts the task that moves the bytes of a connection.
-async fn drive(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-) -> Result<Connection, HttpError> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_READ_AHEAD)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| HttpError::from_hyper(error, false))?;
-    let driver = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection to an upstream ended");
-        }
-    });
-    Ok(Connection {
-        sender,
-        driver: driver.abort_handle(),
-    })
-}
-
-fn prepare(
-    target: &HttpTarget,
-    method: Method,
-    mut headers: HeaderMap,
-    body: Bytes,
-) -> Request<Full<Bytes>> {
-    for name in OF_THE_CONNECTION {
-        headers.remove(name);
-    }
-    headers.insert(HOST, target.authority().clone());
-    // hyper writes the length of a body, but says nothing when there is none.
-    if body.is_empty() && method == Method::POST {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = target.request_uri();
-    *request.headers_mut() = headers;
-    request
 }
 
 /// Checks the head: what we did not ask for cannot be passed on.
-fn accept(
-    response: http::Response<hyper::body::Incoming>,
-    lease: Lease,
-) -> Result<HttpAnswer, HttpError> {
-    let (head, body) = response.into_parts();
-    let unasked = |what| Err(HttpError::because(HttpErrorKind::Protocol, true, what));
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return unasked("the upstream switched protocols");
-    }
+fn accept(head: AnswerHead, lease: Lease) -> Result<HttpAnswer, HttpError> {
     let encoding = head.headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return unasked("the upstream compressed its answer");
+        return Err(unusable("the upstream compressed its answer"));
     }
-    Ok(HttpAnswer::new(head.status, head.headers, body, lease))
+    Ok(HttpAnswer::new(head, lease))
 }

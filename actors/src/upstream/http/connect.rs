@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{HttpError, HttpErrorKind};
 use super::names::{NameError, Names};
+use super::stream::Stream;
 use super::target::Origin;
 
 /// Probes of an otherwise silent connection: the first after 30 s, gone after three missed ones, 10 s apart. Finds
@@ -31,12 +32,6 @@ pub struct TlsTrust(Arc<ClientConfig>);
 #[error("unusable certificate authorities: {reason}")]
 pub struct TrustError {
     reason: String,
-}
-
-/// Connected, not spoken on yet.
-pub(super) enum Connected {
-    Plain(TcpStream),
-    Encrypted(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 // === impl TlsTrust ===
@@ -104,21 +99,21 @@ pub(super) async fn connect(
     trust: Option<&TlsTrust>,
     names: &Names,
     limit: Duration,
-) -> Result<Connected, HttpError> {
+) -> Result<Stream, HttpError> {
     let deadline = Instant::now() + limit;
     let attempt = async {
         let addresses = resolve(origin, names).await?;
         let stream = first_to_connect(&addresses, deadline).await?;
         prepare(&stream);
         match &origin.server_name {
-            None => Ok(Connected::Plain(stream)),
+            None => Ok(Stream::Plain(stream)),
             Some(server_name) => {
                 let trust =
                     trust.ok_or_else(|| failed(HttpErrorKind::Tls, "no trust configured"))?;
                 TlsConnector::from(Arc::clone(&trust.0))
                     .connect(server_name.clone(), stream)
                     .await
-                    .map(|stream| Connected::Encrypted(Box::new(stream)))
+                    .map(|stream| Stream::Encrypted(Box::new(stream)))
                     .map_err(|error| failed(HttpErrorKind::Tls, error))
             }
         }

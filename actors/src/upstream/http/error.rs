@@ -59,16 +59,6 @@ impl HttpError {
             source: Some(source.into()),
         }
     }
-
-    pub(super) fn from_hyper(error: hyper::Error, written: bool) -> Self {
-        let kind = match error.is_parse() {
-            // hyper tells this one apart only in its text.
-            true if error.to_string().contains("too large") => HttpErrorKind::TooLarge,
-            true => HttpErrorKind::Protocol,
-            false => HttpErrorKind::Closed,
-        };
-        Self::because(kind, written, error)
-    }
 }
 
 // === impl HttpErrorKind ===

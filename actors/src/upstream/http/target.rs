@@ -138,11 +138,6 @@ impl HttpTarget {
     pub(super) fn authority(&self) -> &HeaderValue {
         &self.authority
     }
-
-    /// The request target in origin form.
-    pub(super) fn request_uri(&self) -> Uri {
-        Uri::from(self.path.clone())
-    }
 }
 
 /// Takes a host only in the one form that everybody reads the same way: `2130706433`, `0x7f.1`, `0177.0.0.1` and
