@@ -21,6 +21,7 @@ const JSON: &str = "application/json";
 const EVENT_STREAM: &str = "text/event-stream";
 /// What the specification has clients send: recognised without taking it apart.
 const USUAL_ACCEPT: &str = "application/json, text/event-stream";
+const BEARER: &[u8] = b"bearer";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// `Mcp-Param-*` headers that are passed on.
@@ -68,17 +69,10 @@ pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
         });
     }
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        let text = value.to_str().unwrap_or_default();
-        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
         // Any other scheme is a credential too, one that is not valid.
-        let token = if scheme.eq_ignore_ascii_case("bearer") {
-            token.trim()
-        } else {
-            ""
-        };
         return Some(Credentials {
             kind: CredentialKind::Bearer,
-            value: Secret::new(token),
+            value: Secret::new(bearer_token(value.as_bytes()).unwrap_or_default()),
         });
     }
     let value = request
@@ -90,6 +84,15 @@ pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
         kind: CredentialKind::ApiKey,
         value: Secret::new(value.trim()),
     })
+}
+
+/// The token of an `Authorization` header of the scheme `Bearer` (RFC 6750).
+fn bearer_token(value: &[u8]) -> Option<&str> {
+    let (scheme, token) = value.split_at_checked(BEARER.len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(BEARER) && token.first() == Some(&b' ');
+    str::from_utf8(token.trim_ascii())
+        .ok()
+        .filter(|_| is_bearer)
 }
 
 /// `Mcp-Session-Id`, if there is exactly one.
