@@ -45,7 +45,9 @@ pub struct Written([u8; PATTERN.len()]);
 /// Writes `seconds` since 1970-01-01T00:00:00Z, with `micros` as the fraction, as `YYYY-MM-DDThh:mm:ss.ffffffZ`. What
 /// is later than the year 9999 is written as its end.
 pub fn write(seconds: u64, micros: u32) -> Written {
-    let seconds = i64::try_from(seconds).unwrap_or(LAST_SECOND).min(LAST_SECOND);
+    let seconds = i64::try_from(seconds)
+        .unwrap_or(LAST_SECOND)
+        .min(LAST_SECOND);
     let (year, month, day) = civil_from_days(seconds.div_euclid(DAY));
     let time = seconds.rem_euclid(DAY);
     let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);

@@ -44,9 +44,13 @@ pub(super) fn write(
         event_id: Cow::Borrowed(event_id(arrival.wall).hyphenated().encode_lower(&mut id)),
         timestamp: Cow::Borrowed(timestamp.as_str()),
         event_type: "mcp.request",
-        tenant_id: principal.and_then(|principal| principal.tenant_id.as_deref().map(Cow::Borrowed)),
+        tenant_id: principal
+            .and_then(|principal| principal.tenant_id.as_deref().map(Cow::Borrowed)),
         user_id: principal.map(|principal| Cow::Borrowed(principal.user_id.as_str())),
-        mcp_server: facts.server.as_ref().map(|server| Cow::Borrowed(server.as_str())),
+        mcp_server: facts
+            .server
+            .as_ref()
+            .map(|server| Cow::Borrowed(server.as_str())),
         tool: target.clone().filter(|_| is_tool),
         target: target.filter(|_| !is_tool),
         result: outcome.verdict.as_str(),

@@ -129,15 +129,15 @@ impl Tally {
 impl Shed {
     fn line(self, count: &Count) -> String {
         line::write(&AuditEvent {
-            event_id: Uuid::now_v7().to_string(),
-            timestamp: rfc3339::format(count.first, 0),
+            event_id: Uuid::now_v7().to_string().into(),
+            timestamp: rfc3339::format(count.first, 0).into(),
             event_type: "mcp.shed",
-            tenant_id: self.tenant_id,
-            user_id: self.user_id,
-            mcp_server: self.server,
+            tenant_id: self.tenant_id.map(Into::into),
+            user_id: self.user_id.map(Into::into),
+            mcp_server: self.server.map(Into::into),
             result: "refused",
-            reason: Some(self.reason),
-            client_address: self.address.map(|address| address.to_string()),
+            reason: Some(self.reason.into()),
+            client_address: self.address.map(|address| address.to_string().into()),
             status: self.status,
             count: Some(count.requests),
             ..AuditEvent::default()

@@ -81,14 +81,21 @@ impl HttpClient {
         body: Bytes,
     ) -> Result<HttpAnswer, HttpError> {
         if let Some(mut lease) = self.0.pool.checkout(target.origin()) {
-            match lease.connection.exchange(target, &method, &headers, &body).await {
+            match lease
+                .connection
+                .exchange(target, &method, &headers, &body)
+                .await
+            {
                 Ok(head) => return accept(head, lease),
                 Err(error) if error.written => return Err(error),
                 Err(_) => {}
             }
         }
         let mut lease = self.connect(target).await?;
-        let head = lease.connection.exchange(target, &method, &headers, &body).await?;
+        let head = lease
+            .connection
+            .exchange(target, &method, &headers, &body)
+            .await?;
         accept(head, lease)
     }
 

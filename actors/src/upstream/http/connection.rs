@@ -83,7 +83,10 @@ impl Connection {
     }
 
     /// The next piece of a body; nothing at its end. Cancel safe.
-    pub(super) async fn piece(&mut self, framing: &mut Framing) -> Result<Option<Bytes>, HttpError> {
+    pub(super) async fn piece(
+        &mut self,
+        framing: &mut Framing,
+    ) -> Result<Option<Bytes>, HttpError> {
         loop {
             if let Some(piece) = framing.take(&mut self.read)? {
                 return Ok(Some(piece));
@@ -183,7 +186,8 @@ impl Connection {
     fn poll_read(&mut self, expected: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let room = self.read.capacity() - self.read.len();
         if room < READ_BYTES / 2 {
-            self.read.reserve(expected.clamp(READ_BYTES, MAX_READ_BYTES));
+            self.read
+                .reserve(expected.clamp(READ_BYTES, MAX_READ_BYTES));
         }
         pin!(self.stream.read_buf(&mut self.read)).poll(context)
     }

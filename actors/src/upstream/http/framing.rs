@@ -129,7 +129,9 @@ impl Chunk {
 
 /// Takes what is there, but no more than `left`.
 fn piece(buffer: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
-    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+    let length = usize::try_from(*left)
+        .unwrap_or(usize::MAX)
+        .min(buffer.len());
     if length == 0 {
         return None;
     }
@@ -192,8 +194,16 @@ mod tests {
     #[test]
     fn what_is_no_chunk_is_refused() {
         for text in [
-            "x\r\n", "\r\n", "3\nabc\r\n", "3\r\nabcd\r\n", "-1\r\n", "+1\r\n", "0x1\r\n",
-            "11111111111111111\r\n", "1 1\r\n", "1\r\na\n",
+            "x\r\n",
+            "\r\n",
+            "3\nabc\r\n",
+            "3\r\nabcd\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            "11111111111111111\r\n",
+            "1 1\r\n",
+            "1\r\na\n",
         ] {
             assert_eq!(read(text.as_bytes(), &[usize::MAX]), Err(()), "{text:?}");
         }

@@ -126,7 +126,8 @@ fn understand(
     for Header { name, value } in lines.iter().filter(|line| **line != EMPTY_HEADER) {
         let is = |wanted: &HeaderName| name.eq_ignore_ascii_case(wanted.as_str());
         if is(&CONTENT_LENGTH) {
-            let announced = content_length(value).ok_or_else(|| unusable("malformed Content-Length"))?;
+            let announced =
+                content_length(value).ok_or_else(|| unusable("malformed Content-Length"))?;
             if length.is_some_and(|length| length != announced) {
                 return Err(unusable("two different Content-Lengths"));
             }
@@ -184,9 +185,7 @@ fn token(list: &[u8], wanted: &[u8]) -> bool {
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted))
 }
 
-pub(super) fn unusable(
-    reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> HttpError {
+pub(super) fn unusable(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
     HttpError::because(HttpErrorKind::Protocol, true, reason)
 }
 
@@ -206,19 +205,55 @@ mod tests {
     fn how_the_body_ends() {
         let chunked = Framing::chunked();
         for (lines, framing, keep_alive) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n", Framing::Length(7), true),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 7\r\ncontent-length:  7\r\n", Framing::Length(7), true),
-            ("HTTP/1.1 200\r\ntransfer-encoding: Chunked\r\n", chunked.clone(), true),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n",
+                Framing::Length(7),
+                true,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 7\r\ncontent-length:  7\r\n",
+                Framing::Length(7),
+                true,
+            ),
+            (
+                "HTTP/1.1 200\r\ntransfer-encoding: Chunked\r\n",
+                chunked.clone(),
+                true,
+            ),
             ("HTTP/1.1 200 OK\r\n", Framing::UntilClosed, false),
             ("HTTP/1.1 204 No Content\r\n", Framing::Length(0), true),
-            ("HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 1\r\n", Framing::Length(1), false),
-            ("HTTP/1.1 200 OK\r\nconnection: x, close\r\ntransfer-encoding: chunked\r\n", chunked, false),
-            ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n", Framing::Length(1), false),
-            ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n", Framing::Length(1), true),
-            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n", Framing::Length(3), true),
+            (
+                "HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 1\r\n",
+                Framing::Length(1),
+                false,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nconnection: x, close\r\ntransfer-encoding: chunked\r\n",
+                chunked,
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n",
+                Framing::Length(1),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n",
+                Framing::Length(1),
+                true,
+            ),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n",
+                Framing::Length(3),
+                true,
+            ),
         ] {
             let head = head(&format!("{lines}\r\n")).unwrap().unwrap();
-            assert_eq!((head.framing, head.keep_alive), (framing, keep_alive), "{lines}");
+            assert_eq!(
+                (head.framing, head.keep_alive),
+                (framing, keep_alive),
+                "{lines}"
+            );
         }
     }
 
