@@ -10,7 +10,7 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
     /// Tools, and as many prompts, that are counted by their names, over all servers; the first that are called. Those
-    /// that come later are counted under the name `other`. Default 1000.
+    /// that come later, and those that their server does not list, are counted under the name `other`. Default 1000.
     pub max_names: usize,
     /// Combinations of labels that one metric may have. What comes later is counted under `other`. Default 10000.
     pub max_series: usize,

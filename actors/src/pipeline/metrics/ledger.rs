@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
+use weir_plugin_protocol::mcp::Method;
 
 use super::family::Shard;
 use super::names::OTHER;
 use super::operation::{Ended, Handles, Operations};
-use crate::upstream::{LinkView, ServerName};
+use crate::upstream::{LinkView, ListKind, ServerName};
 
 /// Different ends of one tool's calls that are kept. A server that thinks up error codes loses only time.
 const MAX_ENDS: usize = 64;
@@ -62,11 +63,10 @@ impl Ledger {
                 .find(ended, count, || search.run(ended, None, None));
         };
         let address = Arc::as_ptr(link).addr();
-        let key = name.unwrap_or_default();
-        let at = Some((server, link.as_ref()));
+        let at = (server, link.as_ref());
         if let Some(of) = self.links.get_mut(&address) {
-            if let Some(ends) = of.names.get_mut(key) {
-                return ends.find(ended, count, || search.run(ended, at, name));
+            if let Some(ends) = of.names.get_mut(name.unwrap_or_default()) {
+                return ends.find(ended, count, || search.run(ended, Some(at), name));
             }
         } else {
             self.links.retain(|_, of| of.link.strong_count() > 0);
@@ -75,13 +75,22 @@ impl Ledger {
             link: Arc::downgrade(link),
             names: HashMap::default(),
         });
-        let (key, name) = if of.names.len() < search.max_names {
-            (key, name)
-        } else {
-            (OTHER, Some(OTHER))
-        };
-        let ends = of.names.entry(key.into()).or_default();
-        ends.find(ended, count, || search.run(ended, at, name));
+        let full = of.names.len() >= search.max_names;
+        let name = name.map(|name| {
+            if full {
+                OTHER
+            } else {
+                listed(ended, link, name)
+            }
+        });
+        let ends = of.names.entry(name.unwrap_or_default().into()).or_default();
+        ends.find(ended, count, || search.run(ended, Some(at), name));
+    }
+
+    /// Names that are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.links.values().map(|of| of.names.len()).sum()
     }
 }
 
@@ -104,12 +113,28 @@ impl Ends {
 // === impl Search ===
 
 impl Search<'_> {
+    /// Finds where an operation is counted without keeping it.
     pub(super) fn run(
         &self,
         ended: &Ended,
         at: Option<(&ServerName, &LinkView)>,
         name: Option<&str>,
     ) -> Handles {
+        let name = at
+            .zip(name)
+            .map(|((_, link), name)| listed(ended, link, name));
         self.operations.handles(ended, at, name, self.shard)
     }
+}
+
+/// The name of a tool or prompt, if the server lists it: a client may ask one server for anything.
+fn listed<'a>(ended: &Ended, link: &LinkView, name: &'a str) -> &'a str {
+    let kind = ended.method.method().and_then(|method| match method {
+        Method::ToolsCall => Some(ListKind::Tools),
+        Method::PromptsGet => Some(ListKind::Prompts),
+        _ => None,
+    });
+    let list = kind.map(|kind| link.catalog.list(kind));
+    let is_listed = list.is_some_and(|list| list.items.iter().any(|item| item.key == name));
+    if is_listed { name } else { OTHER }
 }

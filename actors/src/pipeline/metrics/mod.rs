@@ -106,3 +106,6 @@ impl Metrics {
         String::from_utf8_lossy(&text).into_owned()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,7 +199,7 @@ impl Operations {
         })
     }
 
-    /// Where an operation is counted. `name` is the tool or prompt at its server; no other name becomes a label.
+    /// Where an operation is counted. `name` is that of a tool or prompt that its server lists.
     pub(super) fn handles(
         &self,
         ended: &Ended,
