@@ -154,11 +154,6 @@ impl Exchange {
         (Self(Box::new(inner)), receiver)
     }
 
-    /// Where it is counted.
-    pub(super) fn meter(&self) -> &Arc<Meter> {
-        &self.0.meter
-    }
-
     /// What the client sent.
     pub fn arrival(&self) -> &Arrival {
         &self.0.arrival

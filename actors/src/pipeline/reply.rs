@@ -285,7 +285,7 @@ mod tests {
         let whole = head.await.unwrap();
 
         let (mut stream, head) = Reply::new();
-        stream.open(Vec::new()).unwrap();
+        stream.open(Vec::new(), None).unwrap();
         let permit = permits.clone().try_acquire_owned().unwrap();
         stream.settle(Outcome::ok(Bytes::from_static(b"{}")), Some(permit));
         let stream = head.await.unwrap();

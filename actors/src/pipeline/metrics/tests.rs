@@ -10,7 +10,7 @@ use weir_plugin_protocol::jsonrpc::{Limits, Message};
 use weir_plugin_protocol::mcp::{Era, Version};
 
 use super::{Ledger, Meter, Metrics, MetricsConfig};
-use crate::pipeline::{Arrival, ClientRequest, Facts, Outcome};
+use crate::pipeline::{Arrival, ClientRequest, Facts, Outcome, Transport};
 use crate::upstream::http::HttpTarget;
 use crate::upstream::{Catalog, Endpoint, Hello, Item, Link, LinkView, List, ServerName};
 
@@ -167,7 +167,11 @@ fn arrival(method: &str) -> Arrival {
         request: ClientRequest::Legacy(message),
         credentials: None,
         peer: None,
+        transport: Transport::Http,
         session_id: None,
+        legacy_version: None,
+        last_event_id: None,
+        in_batch: false,
         parameters: Vec::new(),
         request_bytes: 0,
         tell_timing: false,
