@@ -1,11 +1,10 @@
 //! One of those that are compared.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{DESCRIPTORS, DIRECT, WEIR, WEIR_DEFAULT};
+use super::{Arguments, DESCRIPTORS, DIRECT, WEIR, WEIR_DEFAULT};
 use crate::call::CallText;
 use crate::line::Caller;
 use crate::load::{ANSWER_LIMIT, Pace, Plan};
@@ -71,20 +70,20 @@ impl Contestant {
     }
 
     /// weir with everything that it does for a company.
-    pub(super) fn weir(program: &Path, upstream: &Upstream) -> Result<Self, String> {
+    pub(super) fn weir(arguments: &Arguments, upstream: &Upstream) -> Result<Self, String> {
         let description =
             "access tokens (ES256), rules, credentials, limits, metrics, audit records to a file";
-        Self::gateway(WEIR, description, Pipeline::Full, program, upstream)
+        Self::gateway(WEIR, description, Pipeline::Full, arguments, upstream)
     }
 
     /// weir as it comes.
-    pub(super) fn weir_default(program: &Path, upstream: &Upstream) -> Result<Self, String> {
+    pub(super) fn weir_default(arguments: &Arguments, upstream: &Upstream) -> Result<Self, String> {
         let description = "as it comes: no tokens, no rules; metrics, audit records to a file";
         Self::gateway(
             WEIR_DEFAULT,
             description,
             Pipeline::Default,
-            program,
+            arguments,
             upstream,
         )
     }
@@ -93,17 +92,17 @@ impl Contestant {
         name: &str,
         description: &str,
         pipeline: Pipeline,
-        program: &Path,
+        arguments: &Arguments,
         upstream: &Upstream,
     ) -> Result<Self, String> {
         let mut servers = Servers::new();
         servers.insert("echo".to_owned(), http_server(&upstream.url()));
         let gateway = Gateway::start(GatewayPlan {
-            program,
+            program: &arguments.weir,
             pipeline,
             servers,
             tenants: CALLERS,
-            changes: json!({}),
+            changes: [&json!({}), &arguments.set],
             descriptors: DESCRIPTORS,
         })?;
         Ok(Self {

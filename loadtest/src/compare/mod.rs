@@ -16,8 +16,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::message::Era;
-use crate::stand::{self, Directory, Upstream};
+use crate::stand::{self, Directory, Upstream, patch};
 
 use self::contestant::Contestant;
 use self::environment::Environment;
@@ -33,6 +35,9 @@ pub(crate) struct Arguments {
     /// weir's program.
     #[arg(long, default_value = "target/release/weir")]
     weir: PathBuf,
+    /// JSON that is put over weir's configuration; null removes a key.
+    #[arg(long, default_value = "{}", value_parser = patch)]
+    set: Value,
     /// nginx's program, a path or a name.
     #[arg(long, default_value = "nginx")]
     nginx: String,
@@ -147,10 +152,10 @@ fn contestants(
         contestants.push(nginx::start(&arguments.nginx, upstream, directory)?);
     }
     if with(WEIR) {
-        contestants.push(Contestant::weir(&arguments.weir, upstream)?);
+        contestants.push(Contestant::weir(arguments, upstream)?);
     }
     if with(WEIR_DEFAULT) {
-        contestants.push(Contestant::weir_default(&arguments.weir, upstream)?);
+        contestants.push(Contestant::weir_default(arguments, upstream)?);
     }
     for peer in &arguments.peer {
         contestants.push(peer.start(upstream, directory)?);

@@ -140,13 +140,14 @@ fn started(arguments: &Arguments) -> Result<Site, String> {
     let servers: Servers = (0..arguments.servers)
         .map(|number| (format!("s{number}"), stdio_server(&program, &options)))
         .collect();
+    // So many restarts are what is asked for here.
+    let restarts = json!({ "supervision": { "upstreams": { "intensity": 10_000 } } });
     let site = Site::with_gateway(GatewayPlan {
         program: &arguments.place.weir,
         pipeline: Pipeline::Full,
         servers,
         tenants: 4,
-        // So many restarts are what is asked for here.
-        changes: json!({ "supervision": { "upstreams": { "intensity": 10_000 } } }),
+        changes: [&restarts, &arguments.place.set],
         descriptors: arguments.connections.into(),
     })?;
     wait_until_all_answer(&site, arguments.place.era)?;

@@ -57,12 +57,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let hanging_options = [&["--hang".to_owned()], &only_while[..]].concat();
     let hanging = Upstream::start(directory.path(), "hanging", &hanging_options)?;
     let servers = servers(arguments, &well, &hanging, &only_while)?;
+    let deadline = format!("{}s", arguments.deadline_seconds);
+    let deadline = json!({ "limits": { "deadline": deadline } });
     let mut site = Site::with_gateway(GatewayPlan {
         program: &arguments.place.weir,
         pipeline: Pipeline::Full,
         servers,
         tenants: 16,
-        changes: json!({ "limits": { "deadline": format!("{}s", arguments.deadline_seconds) } }),
+        changes: [&deadline, &arguments.place.set],
         descriptors: 10_000,
     })?;
     wait_until_all_answer(&site, arguments.place.era)?;

@@ -62,14 +62,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let descriptors = arguments.max_connections.into();
     stand::raise_descriptors(descriptors)?;
     // As it is by default: the limits are what is looked at.
-    let limits = json!({ "limits": { "max_in_flight": 2048 } });
+    let limits = json!({ "limits": null });
     let mut site = Site::with_echo(
         &arguments.place,
         Some(&arguments.elsewhere),
         &options,
         16,
         descriptors,
-        limits,
+        &limits,
     )?;
     wait_until_all_answer(&site, arguments.place.era)?;
     let era = arguments.place.era;

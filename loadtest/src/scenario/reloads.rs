@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         &["--delay-ms".to_owned(), delay],
         4,
         arguments.connections.into(),
-        json!({}),
+        &json!({}),
     )?;
     wait_until_all_answer(&site, arguments.place.era)?;
     let trigger = trigger(arguments, site.gateway.as_ref())?;

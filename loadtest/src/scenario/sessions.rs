@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         &[],
         CONNECTIONS,
         1_000,
-        json!({ "limits": { "session_idle": idle } }),
+        &json!({ "limits": { "session_idle": idle } }),
     )?;
     wait_until_all_answer(&site, Era::Legacy)?;
     let look = |site: &Site| site.pid.map(Usage::of_tree).transpose();

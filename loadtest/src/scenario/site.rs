@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::call::CallText;
 use crate::line::Caller;
 use crate::load::{ANSWER_LIMIT, Pace, Plan};
 use crate::message::Era;
-use crate::stand::{Directory, Gateway, GatewayPlan, Pipeline, Servers, Upstream, http_server};
+use crate::stand::{
+    Directory, Gateway, GatewayPlan, Pipeline, Servers, Upstream, http_server, patch,
+};
 use crate::target::Target;
 
 /// What every scenario is told.
@@ -16,6 +20,9 @@ pub(crate) struct Place {
     /// weir's program; it is started with its full pipeline and a server behind it.
     #[arg(long, default_value = "target/release/weir")]
     pub(crate) weir: PathBuf,
+    /// JSON that is put over weir's configuration; null removes a key.
+    #[arg(long, default_value = "{}", value_parser = patch)]
+    pub(crate) set: Value,
     /// The protocol era of the calls.
     #[arg(long, value_enum, default_value_t = Era::Modern)]
     pub(crate) era: Era,
@@ -58,7 +65,7 @@ impl Site {
         upstream_options: &[String],
         tenants: usize,
         descriptors: u64,
-        changes: serde_json::Value,
+        changes: &Value,
     ) -> Result<Self, String> {
         if let Some(elsewhere) = elsewhere
             && let Some(url) = &elsewhere.url
@@ -84,7 +91,7 @@ impl Site {
             pipeline: Pipeline::Full,
             servers,
             tenants,
-            changes,
+            changes: [changes, &place.set],
             descriptors,
         })?;
         site._upstream = Some((upstream, directory));

@@ -59,14 +59,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     } else {
         &[]
     };
-    let limits = json!({ "limits": { "max_streams": streams + 100 } });
     let mut site = Site::with_echo(
         &arguments.place,
         Some(&arguments.elsewhere),
         options,
         16,
         u64::from(arguments.streams) + 256,
-        limits,
+        &json!({}),
     )?;
     wait_until_all_answer(&site, arguments.place.era)?;
     let look = |site: &Site| site.pid.map(Usage::of_tree).transpose();

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         &["--jitter-ms".to_owned(), jitter],
         tenants,
         connections as u64,
-        json!({}),
+        &json!({}),
     )?;
     wait_until_all_answer(&site, arguments.place.era)?;
     let mut plan = site.plan(arguments.place.era, connections, LIMIT);

@@ -28,6 +28,16 @@ pub(crate) fn stdio_server(command: &str, arguments: &[String]) -> Value {
     json!({ "type": "stdio", "command": command, "args": arguments })
 }
 
+/// What the command line puts over a configuration.
+pub(crate) fn patch(text: &str) -> Result<Value, String> {
+    let patch: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if patch.is_object() {
+        Ok(patch)
+    } else {
+        Err("must be a JSON object".to_owned())
+    }
+}
+
 /// A whole configuration. `keys` is the file of the key set.
 pub(super) fn configuration(
     pipeline: Pipeline,
@@ -42,6 +52,8 @@ pub(super) fn configuration(
         "servers": servers,
         "audit": { "sink": "file", "path": records, "rotate_bytes": 64 * 1024 * 1024, "keep": 1 },
         "log": { "level": "warn" },
+        // Without tokens, all callers of this machine are one.
+        "limits": { "principal": { "in_flight": 10_000 } },
         "drain_timeout": "1s",
     });
     if pipeline == Pipeline::Full {
@@ -69,12 +81,16 @@ pub(super) fn configuration(
     configuration
 }
 
-/// Puts the members of `more` over those of `base`, objects into each other.
+/// Puts the members of `more` over those of `base`, objects into each other; null removes (RFC 7396).
 pub(crate) fn merge(base: &mut Value, more: &Value) {
     match (base, more) {
         (Value::Object(base), Value::Object(more)) => {
             for (key, value) in more {
-                merge(base.entry(key).or_insert(Value::Null), value);
+                if value.is_null() {
+                    base.remove(key);
+                } else {
+                    merge(base.entry(key).or_insert(Value::Null), value);
+                }
             }
         }
         (base, more) => *base = more.clone(),
@@ -95,9 +111,17 @@ fn rules() -> Value {
     ])
 }
 
-/// Limits that are looked at and never reached.
+/// Limits that are looked at and never reached: of each caller, and of each caller at each tool.
 fn limits() -> Value {
-    json!({ "max_in_flight": 20_000, "max_streams": 100_000, "deadline": "60s" })
+    json!({
+        "max_in_flight": 20_000, "max_streams": 300_000, "deadline": "60s",
+        "principal": { "in_flight": 10_000, "rate": "1000000/s", "burst": 1_000_000 },
+        "rules": [
+            { "name": "each caller at each tool", "tools": ["*"], "in_flight": 10_000, "rate": "1000000/s", "burst": 1_000_000 },
+            { "name": "searches are dear", "servers": ["web-*"], "tools": ["search_*"], "rate": "10/m", "deadline": "5s" },
+            { "name": "robots are slow", "principals": ["robot-*"], "in_flight": 4, "rate": "10/s" },
+        ],
+    })
 }
 
 #[cfg(test)]
@@ -107,10 +131,10 @@ mod tests {
     #[test]
     fn objects_merge_and_everything_else_is_replaced() {
         let mut base = json!({ "a": { "b": 1, "c": [1, 2] }, "d": 1 });
-        merge(&mut base, &json!({ "a": { "c": [3] }, "e": { "f": 2 } }));
-        assert_eq!(
-            base,
-            json!({ "a": { "b": 1, "c": [3] }, "d": 1, "e": { "f": 2 } })
+        merge(
+            &mut base,
+            &json!({ "a": { "c": [3], "b": null, "x": null }, "e": { "f": 2 } }),
         );
+        assert_eq!(base, json!({ "a": { "c": [3] }, "d": 1, "e": { "f": 2 } }));
     }
 }

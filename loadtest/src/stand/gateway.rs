@@ -24,8 +24,8 @@ pub(crate) struct GatewayPlan<'a> {
     pub(crate) servers: Servers,
     /// How many callers, each of a tenant of its own. Without tokens in the default pipeline.
     pub(crate) tenants: usize,
-    /// Put over the configuration.
-    pub(crate) changes: Value,
+    /// Put over the configuration, one after the other.
+    pub(crate) changes: [&'a Value; 2],
     /// Descriptors that the gateway and we need.
     pub(crate) descriptors: u64,
 }
@@ -57,7 +57,9 @@ impl Gateway {
         let records = directory.path().join("records.jsonl");
         let mut configuration =
             configuration::configuration(plan.pipeline, &plan.servers, admin_port, &keys, &records);
-        merge(&mut configuration, &plan.changes);
+        for changes in plan.changes {
+            merge(&mut configuration, changes);
+        }
         let text = format!("{configuration:#}\n");
         let configuration_file = directory.write("weir.yaml", &text)?;
         let mut callers = issuer.callers(plan.tenants)?;

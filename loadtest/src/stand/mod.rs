@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 pub(crate) use self::command_line::split;
-pub(crate) use self::configuration::{Pipeline, Servers, http_server, merge, stdio_server};
+pub(crate) use self::configuration::{Pipeline, Servers, http_server, merge, patch, stdio_server};
 pub(crate) use self::descriptors::{free_port, raise_descriptors};
 pub(crate) use self::directory::Directory;
 pub(crate) use self::gateway::{Gateway, GatewayPlan};
