@@ -90,6 +90,11 @@ impl Line {
         call.check(&received)
     }
 
+    /// Whether the peer has closed it while it was idle, as servers do after a while: not a failure of a call.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.connection.is_closed()
+    }
+
     /// Whether the peer said that it closes the connection after its last answer.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing
@@ -132,4 +137,37 @@ pub(crate) async fn shake_hands(
 async fn answer(connection: &mut Connection) -> io::Result<Received> {
     let received = connection.receive().await?;
     received.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_idle_line_notices_that_it_was_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target: Target = format!("http://{}/mcp", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let text = CallText {
+            era: Era::Modern,
+            tool: "echo".to_owned(),
+            message_bytes: 1,
+            mark: None,
+        };
+        let limit = Duration::from_secs(10);
+        let (targets, caller) = ([target], Caller::default());
+        let opening = Line::open(&targets, &text, 1, &caller, limit);
+        let mut line = opening.await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        assert!(!line.is_closed());
+        drop(peer);
+        let closed = async {
+            while !line.is_closed() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(limit, closed).await.unwrap();
+    }
 }

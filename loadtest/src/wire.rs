@@ -85,6 +85,14 @@ impl Connection {
         Ok(Some(chunk))
     }
 
+    /// Whether the peer has closed it while nothing was asked.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.stream.try_read_buf(&mut self.buffer) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// The bare stream, for who keeps it open without reading. What was read ahead is dropped.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream

@@ -3,14 +3,17 @@
 use super::NGINX;
 use super::rounds::{Load, Results, Sample, Series};
 
+const COLUMNS: usize = 13;
+
 /// What the columns are called.
-pub(super) const HEADINGS: [&str; 12] = [
+pub(super) const HEADINGS: [&str; COLUMNS] = [
     "",
     "calls/s",
     "to nginx",
     "CPU µs/call",
     "user",
     "system",
+    "generator + server",
     "p50 µs",
     "p90 µs",
     "p99 µs",
@@ -20,7 +23,7 @@ pub(super) const HEADINGS: [&str; 12] = [
 ];
 
 /// One row for each contestant.
-pub(super) fn rows(results: &Results, load: Load) -> Vec<[String; 12]> {
+pub(super) fn rows(results: &Results, load: Load) -> Vec<[String; COLUMNS]> {
     results
         .contestants
         .iter()
@@ -29,7 +32,7 @@ pub(super) fn rows(results: &Results, load: Load) -> Vec<[String; 12]> {
         .collect()
 }
 
-fn row(results: &Results, series: &Series) -> [String; 12] {
+fn row(results: &Results, series: &Series) -> [String; COLUMNS] {
     let ratio = results.paired(series.load, &series.name, NGINX, |own, other| {
         own.rate / other.rate
     });
@@ -49,6 +52,11 @@ fn row(results: &Results, series: &Series) -> [String; 12] {
         tenths(series.median_if(Sample::cpu)),
         tenths(series.median_if(|sample| sample.user)),
         tenths(series.median_if(|sample| sample.system)),
+        format!(
+            "{:.1} + {:.1}",
+            series.median(|sample| sample.generator_cpu),
+            series.median(|sample| sample.upstream_cpu)
+        ),
         whole(series.median(|sample| sample.p50)),
         whole(series.median(|sample| sample.p90)),
         whole(series.median(|sample| sample.p99)),
@@ -73,7 +81,7 @@ pub(super) fn title(load: Load) -> String {
 
 /// How the figures are to be read.
 pub(super) const NOTES: [&str; 5] = [
-    "CPU is user and system time of the process under test with all its threads and child processes, for each good answer; the generator and the server behind share the cores with it.",
+    "CPU is user and system time of the process under test with all its threads and child processes, for each good answer, in ticks of 10 ms. The generator and the server behind share the cores with it and take what stands beside it.",
     "Closed loop: latency counts from sending; a stall is seen once per connection. Calls a second (open loop): latency counts from when a call should have been sent, so that a stall is seen by every call that it delays.",
     "All take turns in each round, and in each round somebody else begins; ratios are of the same round; what is shown are medians.",
     "Memory is resident memory at the end, and at most since the start; pages that several processes share count for each.",

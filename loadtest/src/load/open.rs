@@ -112,7 +112,8 @@ async fn serve(
     due.starting.fetch_sub(1, Ordering::Relaxed);
     while let Some(intended) = due.next().await {
         let counts = progress.counts(intended);
-        let mut open = match line.take() {
+        let idle = line.take_if(|line| !line.is_closed());
+        let mut open = match idle {
             Some(line) => line,
             None => {
                 let opening = Line::open(
