@@ -146,8 +146,9 @@ impl PolicyLane {
         target: Target,
         verdict: Result<(), PolicyError>,
     ) {
-        let refusal = match verdict {
-            Ok(()) => match self.admit(&mut exchange, &principal, &target) {
+        let refusal = match (verdict, kept_from(&target)) {
+            (Ok(()), Some(refusal)) => refusal,
+            (Ok(()), None) => match self.admit(&mut exchange, &principal, &target) {
                 Ok(()) => {
                     return super::forward(
                         &self.credential,
@@ -156,8 +157,8 @@ impl PolicyLane {
                 }
                 Err(limited) => Refusal::Limited(limited),
             },
-            Err(PolicyError::Denied(reason)) => Refusal::Denied(reason),
-            Err(PolicyError::Unavailable(reason)) => Refusal::PolicyUnavailable(reason),
+            (Err(PolicyError::Denied(reason)), _) => Refusal::Denied(reason),
+            (Err(PolicyError::Unavailable(reason)), _) => Refusal::PolicyUnavailable(reason),
         };
         let outcome = exchange.refusal(refusal);
         super::forward(&self.telemetry, Answered::new(exchange, outcome));
@@ -188,4 +189,17 @@ fn ask(
         arguments: message.and_then(|message| message.field(Field::Arguments)),
     };
     exchange.settings().policy.check_access(principal, &access)
+}
+
+/// Refuses what nobody approved. Only those who may use it learn of that.
+fn kept_from(target: &Target) -> Option<Refusal> {
+    let Target::Server { route, .. } = target else {
+        return None;
+    };
+    let hashes = route.withheld?;
+    Some(Refusal::PinMismatch {
+        server: route.server.name.to_string(),
+        name: route.own_name.clone(),
+        hashes,
+    })
 }

@@ -13,6 +13,7 @@ use weir_plugin_protocol::mcp::{self, code, error_response};
 
 use super::{Outcome, Verdict};
 use crate::admission::Limited;
+use crate::upstream::PinMismatch;
 
 /// The shortest time after which a request that was too much may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -64,6 +65,15 @@ pub enum Refusal {
     AuthUnavailable(String),
     /// HTTP 403: the policy says no.
     Denied(String),
+    /// HTTP 403: what the server offers under this name is not what was approved.
+    PinMismatch {
+        /// The server.
+        server: String,
+        /// What the server calls it.
+        name: String,
+        /// Both hashes, for the audit record only.
+        hashes: PinMismatch,
+    },
     /// HTTP 503: the policy cannot be asked.
     PolicyUnavailable(String),
     /// HTTP 503: the credentials for the upstream cannot be had.
@@ -220,6 +230,7 @@ impl Refusal {
             | Self::CredentialsUnavailable(reason) => {
                 audit_reason = Some(reason.clone());
             }
+            Self::PinMismatch { hashes, .. } => audit_reason = Some(hashes.to_string()),
             Self::Elsewhere(path) => {
                 headers.push((http::header::LOCATION, HeaderValue::from_static(path)))
             }
@@ -322,6 +333,13 @@ impl Refusal {
                 "policy_denied",
                 format!("access denied: {reason}"),
             ),
+            Self::PinMismatch { server, name, .. } => {
+                let message = format!(
+                    "{} of server {server} is not as it was approved; an operator has to accept it first",
+                    short(&name)
+                );
+                Row::own(Denied, 403, "pin_mismatch", message)
+            }
             Self::PolicyUnavailable(_) => {
                 let message = "the policy cannot be asked now";
                 Row::own(Denied, 503, "policy_unavailable", message).retryable()

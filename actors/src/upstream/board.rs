@@ -10,6 +10,7 @@ use weir_plugin_protocol::mcp::Era;
 
 use super::catalog::ListKind;
 use super::desk::{Desk, Subscription, lock};
+use super::pins::{AcceptError, Key, PinPolicies, Pins};
 use super::view::{
     ChangedList, Federation, LinkView, ServerName, ServerView, UpstreamEvent, UpstreamState,
 };
@@ -33,6 +34,7 @@ struct Board {
     configured: watch::Sender<u64>,
     /// One writer at a time reads, changes and swaps. Inside: instances that are started but do not serve yet.
     writer: Mutex<Vec<Arc<ServerView>>>,
+    pins: Pins,
 }
 
 /// How long anybody waits for a refresh. It goes on without them.
@@ -46,21 +48,31 @@ const EVENTS: usize = 1_024;
 impl UpstreamBoard {
     /// A board for servers that nobody has reached yet, in the order of the configuration.
     pub fn new(names: impl IntoIterator<Item = ServerName>) -> Self {
+        Self::pinned(names, Pins::off())
+    }
+
+    /// The same for servers whose catalogues are pinned.
+    pub fn pinned(names: impl IntoIterator<Item = ServerName>, pins: Pins) -> Self {
         let servers = names
             .into_iter()
             .map(|name| Arc::new(ServerView::starting(name)))
             .collect();
-        Self::showing(Federation::new(servers))
+        Self::with_pins(Federation::new(servers), pins)
     }
 
     /// A board that shows this federation: for tests, and for servers that never change.
     pub fn showing(federation: Federation) -> Self {
+        Self::with_pins(federation, Pins::off())
+    }
+
+    fn with_pins(federation: Federation, pins: Pins) -> Self {
         Self(Arc::new(Board {
             events: broadcast::Sender::new(EVENTS),
             published: watch::Sender::new(0),
             configured: watch::Sender::new(federation.settings.serial),
             federation: ArcSwap::from_pointee(federation),
             writer: Mutex::default(),
+            pins,
         }))
     }
 
@@ -174,6 +186,59 @@ impl UpstreamBoard {
         seated(&self.load(), desk).is_some()
     }
 
+    /// What of the servers' catalogues was approved.
+    pub fn pins(&self) -> &Pins {
+        &self.0.pins
+    }
+
+    /// Approves what a server offers now, one object or all of them, and shows it to clients. Returns how many objects were
+    /// not approved before. Blocks until that is on the disk.
+    ///
+    /// # Errors
+    /// See [`AcceptError`].
+    pub fn accept_pins(
+        &self,
+        server: &ServerName,
+        only: Option<&Key>,
+    ) -> Result<usize, AcceptError> {
+        let accepted = self.0.pins.accept(server, only)?;
+        self.judge_again(server);
+        self.0.pins.tell();
+        self.0.pins.save()?;
+        Ok(accepted)
+    }
+
+    /// Puts other policies for pins in force, for what is shown now too.
+    pub fn set_pin_policies(&self, policies: PinPolicies) {
+        self.0.pins.set_policies(policies);
+        for server in self.0.pins.seen() {
+            self.judge_again(&server);
+        }
+        self.0.pins.flush();
+    }
+
+    /// Shows what clients get of a server by the pins as they are now.
+    fn judge_again(&self, server: &ServerName) {
+        let waiting = lock(&self.0.writer).clone();
+        let mut desks: Vec<_> = self.desk(server).into_iter().collect();
+        let waiting = waiting.iter().filter(|view| view.name == *server);
+        desks.extend(waiting.map(|view| view.seat.desk.clone()));
+        for desk in desks {
+            self.publish(&desk, |view| {
+                for era in [Era::Modern, Era::Legacy] {
+                    let judged = self.0.pins.judge(&desk, era);
+                    if let Some((face, catalog)) = view.face(era).zip(judged) {
+                        let face = LinkView {
+                            catalog,
+                            ..LinkView::clone(face)
+                        };
+                        view.put(face);
+                    }
+                }
+            });
+        }
+    }
+
     /// Tells everybody who listens.
     pub fn announce(&self, event: UpstreamEvent) {
         // An error only means that nobody listens.
@@ -209,6 +274,7 @@ impl UpstreamBoard {
     /// Takes out an instance that was to serve later.
     pub(super) fn dismiss(&self, desk: &Arc<Desk>) {
         lock(&self.0.writer).retain(|view| !view.is_at(desk));
+        self.0.pins.forget(desk);
     }
 
     /// Waits until every one of these instances is ready or has failed for the first time. False: the time was up.
@@ -250,7 +316,7 @@ impl UpstreamBoard {
             let events = reconfigured(&before, &after);
             let gone = before.servers.iter();
             let gone = gone.filter(|view| seated(&after, &view.seat.desk).is_none());
-            let gone = gone.cloned().collect();
+            let gone: Vec<_> = gone.cloned().collect();
             self.0.federation.store(Arc::new(after));
             (events, gone)
         };
@@ -258,6 +324,9 @@ impl UpstreamBoard {
         self.0.configured.send_replace(serial);
         for event in events {
             self.announce(event);
+        }
+        for view in &gone {
+            self.0.pins.forget(&view.seat.desk);
         }
         gone
     }

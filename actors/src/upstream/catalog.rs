@@ -14,7 +14,7 @@ use weir_plugin_protocol::role::TargetKind;
 use super::view::{Catalog, Item, List};
 
 /// The four lists that a server may offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ListKind {
     /// `tools/list`.
     Tools,
@@ -140,6 +140,16 @@ impl ListKind {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// What one of them is called.
+    pub fn singular(self) -> &'static str {
+        match self {
+            Self::Tools => "tool",
+            Self::Prompts => "prompt",
+            Self::Resources => "resource",
+            Self::Templates => "template",
         }
     }
 
@@ -341,6 +351,15 @@ impl Catalog {
             ListKind::Prompts => &self.prompts,
             ListKind::Resources => &self.resources,
             ListKind::Templates => &self.templates,
+        }
+    }
+
+    pub(super) fn list_mut(&mut self, kind: ListKind) -> &mut List {
+        match kind {
+            ListKind::Tools => &mut self.tools,
+            ListKind::Prompts => &mut self.prompts,
+            ListKind::Resources => &mut self.resources,
+            ListKind::Templates => &mut self.templates,
         }
     }
 

@@ -38,9 +38,8 @@ const BREATH: Duration = Duration::from_millis(500);
 impl Face {
     pub(super) fn new(home: Rc<Home>, era: Era, wire: Wire, hello: Hello, link: Link) -> Self {
         // What could be read before is better than nothing, should it not be readable now.
-        let view = home.view();
-        let known = view.as_ref().and_then(|server| server.face(era));
-        let catalog = known.map(|known| known.catalog.clone()).unwrap_or_default();
+        let known = home.board.pins().offered(&home.desk, era);
+        let catalog = known.unwrap_or_default();
         Self {
             era,
             wire,

@@ -81,15 +81,20 @@ impl Home {
         }
     }
 
-    /// Publishes a face that can be called.
+    /// Publishes a face that can be called: of its catalogue, which is as it was read, what the pins let pass.
     pub(super) fn up(&self, face: LinkView) {
         let home = self.era(face.era);
         let returned = home.failures.replace(0) > 0;
         home.status.replace(Status::Up);
-        self.publish(|view| match face.era {
-            Era::Modern => view.modern = Some(Arc::new(face)),
-            Era::Legacy => view.legacy = Some(Arc::new(face)),
+        let pins = self.board.pins();
+        pins.put(&self.desk, face.era, face.catalog.clone());
+        self.publish(|view| {
+            // Judged while the board is held, so that the last word is the last one published.
+            let judged = pins.judge(&self.desk, face.era);
+            let catalog = judged.unwrap_or_else(|| face.catalog.clone());
+            view.put(LinkView { catalog, ..face });
         });
+        pins.flush();
         if returned {
             self.returned.notify_waiters();
         }
@@ -107,6 +112,7 @@ impl Home {
     /// Takes the face of an era away that is not spoken.
     pub(super) fn none(&self, era: Era, reason: impl Into<String>) {
         self.era(era).status.replace(Status::None(reason.into()));
+        self.board.pins().withdraw(&self.desk, era);
         self.publish(|view| match era {
             Era::Modern => view.modern = None,
             Era::Legacy => view.legacy = None,
@@ -129,9 +135,12 @@ impl Home {
             change(view);
             // What was published before the actor's restart is not taken back while it starts.
             if state != UpstreamState::Starting || view.unknown() {
-                view.state = state;
+                view.state = state.clone();
             }
         });
+        if state != UpstreamState::Starting {
+            self.board.pins().settled(&self.server);
+        }
     }
 
     fn state(&self) -> UpstreamState {
@@ -159,6 +168,9 @@ impl Drop for Home {
             let reason = "nobody is connected to it".into();
             view.state = UpstreamState::Down { reason };
         });
+        if self.view().is_none() {
+            self.board.pins().forget(&self.desk);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::board::UpstreamBoard;
 use super::config::ServerConfig;
 use super::desk::Desk;
 use super::http::HttpClientConfig;
+use super::pins::Pins;
 use super::session_sink::SessionSink;
 use super::view::ServerName;
 use crate::supervisor::{ChildSpec, GroupConfig, Intensity, OnExhausted, Strategy, SupervisorSpec};
@@ -20,6 +21,8 @@ pub struct UpstreamsSetup {
     pub http: HttpClientConfig,
     /// Who takes what child processes say to a session; `None`: their requests are refused.
     pub sink: Option<Arc<dyn SessionSink>>,
+    /// What of their catalogues was approved.
+    pub pins: Pins,
     /// How an operator wants them kept. `children` are servers by name.
     pub supervision: GroupConfig,
 }
@@ -30,7 +33,8 @@ pub struct UpstreamsSetup {
 /// (`modern`, `legacy`). All of it lives on the thread that the group is started on, which needs a `LocalSet`. A
 /// server whose actor fails too often is quarantined; the others do not notice.
 pub fn upstreams(setup: UpstreamsSetup) -> (Vec<ChildSpec>, UpstreamBoard) {
-    let board = UpstreamBoard::new(setup.servers.iter().map(|(name, _)| name.clone()));
+    let names = setup.servers.iter().map(|(name, _)| name.clone());
+    let board = UpstreamBoard::pinned(names, setup.pins);
     let hub = Hub {
         board: board.clone(),
         http: setup.http,

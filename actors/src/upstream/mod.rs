@@ -2,13 +2,15 @@
 //!
 //! Read in this order: [`config`] is how a server is configured and [`view`] what the rest of the gateway sees of it.
 //! All servers as one are a [`federation`], in which [`route`] finds the server of a request; the [`board`] is where
-//! it is published. The [`hub`] describes the branch of the supervision tree that keeps it so: one [`actor`] per
+//! it is published, once [`pins`] have said what of it clients get. The [`hub`] describes the branch of the supervision tree that keeps it so: one [`actor`] per
 //! server, for a server over HTTP or for one that is a child process, which greets the server in each era, keeps a
 //! face of it, and reads its [`catalog`]. Below that, how servers are reached: [`http`] speaks to a server over HTTP,
 //! [`sse`] reads its event streams, [`stdio`] owns a child process and speaks to it over its pipes.
 
 pub mod config;
 pub mod view;
+
+pub mod pins;
 
 pub mod board;
 mod desk;
@@ -47,7 +49,7 @@ pub use desk::Subscription;
 pub use federation::{Endpoint, HelloAnswer, ListAnswer, gateway_info};
 pub use hub::{UpstreamsSetup, upstreams};
 pub use index::{Hidden, exposed_name};
-pub use route::{Route, RouteError};
+pub use route::{PinMismatch, Route, RouteError};
 pub use session_sink::SessionSink;
 pub use succession::{Departed, Newcomer, Place, Succession};
 pub use view::{

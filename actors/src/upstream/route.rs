@@ -1,5 +1,6 @@
 //! From what a request names to the server that has it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -9,6 +10,7 @@ use weir_plugin_protocol::mcp::{Era, valid_tool_name};
 use super::catalog::ListKind;
 use super::federation::Endpoint;
 use super::index::{Entry, SEPARATOR};
+use super::pins::{Digest, WithheldFor};
 use super::view::{Federation, LinkView, ServerName, ServerView, UpstreamState, other};
 
 /// Where a request goes.
@@ -20,6 +22,17 @@ pub struct Route {
     pub link: Arc<LinkView>,
     /// What the server itself calls the tool, prompt or resource.
     pub own_name: String,
+    /// Why clients are kept from it, whoever they are: it is not what was approved.
+    pub withheld: Option<PinMismatch>,
+}
+
+/// The hashes of an object that is not what was approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinMismatch {
+    /// Of what was approved; none: nothing was.
+    pub pinned: Option<Digest>,
+    /// Of what is offered; none: nothing is.
+    pub current: Option<Digest>,
 }
 
 /// Why a request goes nowhere.
@@ -44,6 +57,20 @@ pub enum RouteError {
         /// Why.
         reason: String,
     },
+}
+
+// === impl PinMismatch ===
+
+impl fmt::Display for PinMismatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (word, hash) in [("pinned", &self.pinned), (", now", &self.current)] {
+            match hash {
+                Some(hash) => write!(formatter, "{word} {hash}")?,
+                None => write!(formatter, "{word} nothing")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 // === impl Federation ===
@@ -78,7 +105,9 @@ impl Federation {
         uri: &str,
     ) -> Result<Route, RouteError> {
         if let Endpoint::One(name) = endpoint {
-            return self.route_server(name, era, uri);
+            let withheld = withheld(self.server(name), era, ListKind::Resources, uri)?;
+            let route = self.route_server(name, era, uri)?;
+            return Ok(Route { withheld, ..route });
         }
         let index = self.index.era(era);
         let place = match index.find(ListKind::Resources, uri) {
@@ -95,6 +124,13 @@ impl Federation {
             .or_else(|| other.fitting(uri));
         if let Some(server) = elsewhere.and_then(|place| self.servers.get(place)) {
             return route(server, era, uri);
+        }
+        for server in &self.servers {
+            let withheld = withheld(Some(server), era, ListKind::Resources, uri)?;
+            if withheld.is_some() {
+                let route = route(server, era, uri)?;
+                return Ok(Route { withheld, ..route });
+            }
         }
         let mut with_resources = self.servers.iter().filter(|server| {
             server
@@ -161,7 +197,11 @@ impl Federation {
                 return Err(RouteError::Unknown);
             }
             // Also what the server did not list: it may know it, and answers if not.
-            Endpoint::One(server) => return self.route_server(server, era, exposed),
+            Endpoint::One(name) => {
+                let withheld = withheld(self.server(name), era, kind, exposed)?;
+                let route = self.route_server(name, era, exposed)?;
+                return Ok(Route { withheld, ..route });
+            }
         };
         let listed = self
             .index
@@ -174,22 +214,47 @@ impl Federation {
             let server = self.servers.get(entry.server).ok_or(RouteError::Unknown)?;
             return route(server, era, own_name(server, listed_in, kind, entry)?);
         }
-        // A server that was never reached may have it.
-        match self.prefixed_server(name).filter(|server| server.unknown()) {
-            Some(server) => route(server, era, name),
-            None => Err(RouteError::Unknown),
+        let Some((server, own)) = self.prefixed_server(name) else {
+            return Err(RouteError::Unknown);
+        };
+        let withheld = withheld(Some(server), era, kind, own)?;
+        if withheld.is_some() {
+            let route = route(server, era, own)?;
+            return Ok(Route { withheld, ..route });
         }
+        if server.unknown() {
+            // A server that was never reached may have it.
+            return route(server, era, name);
+        }
+        Err(RouteError::Unknown)
     }
 
-    /// The server that a name would belong to, listed or not.
-    fn prefixed_server(&self, exposed: &str) -> Option<&Arc<ServerView>> {
+    /// The server that a name would belong to, listed or not, and the name there.
+    fn prefixed_server<'a>(&self, exposed: &'a str) -> Option<(&Arc<ServerView>, &'a str)> {
         if let [only] = self.servers.as_slice() {
-            return Some(only);
+            return Some((only, exposed));
         }
-        let (prefix, _) = exposed.split_once(SEPARATOR)?;
-        self.servers
-            .iter()
-            .find(|server| server.name.as_str() == prefix)
+        let (prefix, own) = exposed.split_once(SEPARATOR)?;
+        let named = |server: &&Arc<ServerView>| server.name.as_str() == prefix;
+        Some((self.servers.iter().find(named)?, own))
+    }
+}
+
+/// Why clients are kept from an object that its server offers. Costs nothing where they are kept from none.
+fn withheld(
+    server: Option<&Arc<ServerView>>,
+    era: Era,
+    kind: ListKind,
+    own_name: &str,
+) -> Result<Option<PinMismatch>, RouteError> {
+    let face = server.and_then(|server| server.face(era));
+    match face.and_then(|face| face.catalog.withheld.get(kind, own_name)) {
+        None => Ok(None),
+        Some(WithheldFor::Clash { .. }) => Err(RouteError::Unknown),
+        Some(WithheldFor::PinMismatch { pinned, current }) => Ok(Some(PinMismatch {
+            pinned: *pinned,
+            current: *current,
+        })),
     }
 }
 
@@ -218,6 +283,7 @@ fn route(server: &Arc<ServerView>, era: Era, own_name: &str) -> Result<Route, Ro
             server: server.clone(),
             link: link.clone(),
             own_name: own_name.to_owned(),
+            withheld: None,
         }),
         Some(reason) => Err(RouteError::Down {
             server: server.name.clone(),

@@ -59,6 +59,7 @@ impl Succession {
             sink,
             supervision,
             servers: _,
+            pins: _,
         } = setup;
         let hub = Hub {
             board,

@@ -12,6 +12,7 @@ use weir_plugin_protocol::mcp::{Era, HeaderAnnotation, Version};
 use super::desk::Desk;
 use super::http::HttpTarget;
 use super::index::Index;
+use super::pins::Withheld;
 use super::seat::Seat;
 use super::stdio::StdioLink;
 use crate::settings::Settings;
@@ -115,6 +116,8 @@ pub struct Catalog {
     pub templates: List,
     /// Arguments of tools that travel as `Mcp-Param-*` headers too, by the tool's own name. Most tools have none.
     pub param_headers: HashMap<String, Vec<HeaderAnnotation>>,
+    /// What the server offers and clients do not get: it is not in the lists.
+    pub withheld: Withheld,
 }
 
 /// One list.
@@ -246,6 +249,16 @@ impl ServerView {
         match era {
             Era::Modern => self.modern.as_ref(),
             Era::Legacy => self.legacy.as_ref(),
+        }
+    }
+}
+
+impl ServerView {
+    /// Puts a face in the place of the one of its era.
+    pub(super) fn put(&mut self, face: LinkView) {
+        match face.era {
+            Era::Modern => self.modern = Some(Arc::new(face)),
+            Era::Legacy => self.legacy = Some(Arc::new(face)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Everything else stays as it arrived: a [`Message`] is the received bytes plus a table of positions, reading a
 //! [`Field`] is a table look-up, and [`Rewrite`] splices edits into the original bytes.
 
+mod canonical;
 mod envelope;
 mod error;
 mod field;
@@ -14,6 +15,7 @@ mod raw;
 mod rewrite;
 mod scan;
 
+pub use canonical::{NotCanonical, canonical};
 pub use error::ParseError;
 pub use field::Field;
 pub use message::{Kind, Limits, Message};

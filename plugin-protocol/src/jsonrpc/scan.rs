@@ -121,6 +121,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// The flaw of a text that goes on where it should have ended.
+    pub(super) fn unexpected(&self) -> Flaw {
+        self.flaw(What::Unexpected)
+    }
+
     #[cold]
     pub(super) fn flaw(&self, what: What) -> Flaw {
         Flaw {

@@ -26,6 +26,7 @@ mod stamps;
 pub mod admission;
 pub mod audit;
 pub mod config;
+pub mod pins;
 pub mod sessions;
 pub mod supervision;
 pub mod upstreams;
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub admission: admission::AdmissionMetrics,
     /// The servers behind the gateway.
     pub upstreams: upstreams::UpstreamMetrics,
+    /// What servers offer, compared with what was approved.
+    pub pins: pins::PinMetrics,
     /// Legacy sessions.
     pub sessions: sessions::SessionMetrics,
     /// Parts that failed.
@@ -79,6 +82,7 @@ impl Metrics {
             operations: operation::Operations::register(&register, &config)?,
             admission: admission::AdmissionMetrics::register(&register)?,
             upstreams: upstreams::UpstreamMetrics::register(&register)?,
+            pins: pins::PinMetrics::register(&register)?,
             sessions: sessions::SessionMetrics::register(&register)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,
             audit: audit::AuditMetrics::register(&register)?,

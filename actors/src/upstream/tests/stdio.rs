@@ -61,6 +61,7 @@ impl Upstream {
             });
             let sink = Arc::new(Sink::default());
             let (children, board) = upstreams(UpstreamsSetup {
+                pins: crate::upstream::pins::Pins::off(),
                 servers: servers.collect(),
                 http: Default::default(),
                 sink: Some(sink.clone()),
