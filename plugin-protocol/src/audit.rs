@@ -64,6 +64,12 @@ pub struct AuditEvent<'a> {
     /// because there was too much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// The hash of what was approved, for `pin.` events: `sha256:` and 64 digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_sha256: Option<String>,
+    /// The hash of what is offered, for `pin.` events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_sha256: Option<String>,
     /// Free text for operations events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,

@@ -17,6 +17,7 @@ use tracing::{error, info};
 use weir_plugin_protocol::audit::AuditEvent;
 
 pub use self::config::{AuditConfig, AuditSinkKind};
+pub use self::line::is_deceptive;
 pub use self::tally::Shed;
 use super::line_store::Job;
 pub use super::line_store::{AuditTarget, DiskLines, LineStore};

@@ -24,5 +24,6 @@ pub mod rules;
 pub mod static_credentials;
 mod strict_json;
 
+pub use audit_lines::is_deceptive;
 pub use misconfigured::Misconfigured;
 pub use outside::{Clock, Outside};

@@ -74,6 +74,8 @@ pub(super) fn write(
         request_bytes: arrival.request_bytes as u64,
         response_bytes: sent as u64,
         count: None,
+        pinned_sha256: None,
+        current_sha256: None,
         detail: None,
     });
 }

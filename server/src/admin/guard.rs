@@ -1,10 +1,10 @@
-//! Which `Host` headers are answered.
+//! Which requests are answered: whose `Host` is ours, and of those that change something, which no web page can send.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde_json::json;
 use weir_actors::settings::Hosts;
@@ -27,4 +27,27 @@ pub(super) async fn check_host(
         return Ok(request.into_response(refusal).map_into_boxed_body());
     }
     Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// Refuses requests that a web page could have made a browser send. Browsers say whose page it is (`Origin`,
+/// `Sec-Fetch-Site`), and send JSON to others only after they have asked, which is never answered with yes.
+pub(super) fn refuse_write(request: &HttpRequest) -> Option<HttpResponse> {
+    let headers = request.headers();
+    let is_of_page = headers.contains_key(header::ORIGIN)
+        || headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site != "none");
+    if is_of_page {
+        let error = "web pages may not change anything here; use `weir` or curl";
+        return Some(HttpResponse::Forbidden().json(json!({ "error": error })));
+    }
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let media_type = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
+    if !media_type
+        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+    {
+        let error = "send the body as application/json";
+        return Some(HttpResponse::UnsupportedMediaType().json(json!({ "error": error })));
+    }
+    None
 }

@@ -4,6 +4,7 @@
 
 mod guard;
 mod pages;
+mod pins;
 mod state;
 
 use std::io;
@@ -18,6 +19,7 @@ use arc_swap::ArcSwap;
 use weir_actors::settings::Hosts;
 
 pub use pages::probes;
+pub use pins::{AcceptRefused, AcceptRequest};
 pub use state::AdminState;
 
 /// Connections that are open at a time: an operator and a few scrapers.

@@ -7,18 +7,19 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::AdminState;
+use super::{AdminState, pins};
 
 type State = Arc<dyn AdminState>;
 type Part = fn(&dyn AdminState) -> Value;
 
 /// Pages that show a part of the state as JSON.
-const PAGES: [(&str, Part); 5] = [
+const PAGES: [(&str, Part); 6] = [
     ("/tree", |state| state.tree()),
     ("/mailboxes", |state| state.mailboxes()),
     ("/permits", |state| state.permits()),
     ("/upstreams", |state| state.upstreams()),
     ("/plugins", |state| state.plugins()),
+    ("/pins", |state| state.pins()),
 ];
 
 /// Adds `/health` and `/ready`.
@@ -45,6 +46,7 @@ pub(super) fn all(state: State) -> impl FnOnce(&mut ServiceConfig) {
                 HttpResponse::Ok().json(part(state))
             });
         }
+        pins::accepting(Arc::clone(&state))(config);
         probes(state)(config);
         config.default_service(web::to(not_found));
     }
@@ -94,6 +96,14 @@ async fn wrong_method() -> HttpResponse {
     let body = json!({ "error": "this page can only be read; use GET" });
     HttpResponse::MethodNotAllowed()
         .insert_header((header::ALLOW, "GET, HEAD"))
+        .json(body)
+}
+
+/// The answer to another method at a page that changes something.
+pub(super) async fn only_post() -> HttpResponse {
+    let body = json!({ "error": "this page changes something; use POST" });
+    HttpResponse::MethodNotAllowed()
+        .insert_header((header::ALLOW, "POST"))
         .json(body)
 }
 

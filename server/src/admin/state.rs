@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::pins::{AcceptRefused, AcceptRequest};
+
 /// The state of the gateway, as operators see it. Called from the admin listener's thread: every answer must be quick
 /// and must not wait for the parts that it describes, which may be the ones that hang.
 pub trait AdminState: Send + Sync + 'static {
@@ -36,4 +38,19 @@ pub trait AdminState: Send + Sync + 'static {
 
     /// The plugins.
     fn plugins(&self) -> Value;
+
+    /// What servers offer, compared with what was approved.
+    fn pins(&self) -> Value {
+        Value::Null
+    }
+
+    /// Approves what servers offer now. Waits for the disk. Returns how many objects were not approved before.
+    ///
+    /// # Errors
+    /// See [`AcceptRefused`].
+    fn accept_pins(&self, _asked: &AcceptRequest) -> Result<usize, AcceptRefused> {
+        Err(AcceptRefused::Impossible(
+            "nothing is pinned here".to_owned(),
+        ))
+    }
 }

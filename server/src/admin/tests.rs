@@ -63,7 +63,14 @@ async fn get(method: Method, path: &str, host: &str) -> (StatusCode, String, Str
 
 #[actix_web::test]
 async fn every_page_is_there() {
-    for path in ["/tree", "/mailboxes", "/permits", "/upstreams", "/plugins"] {
+    for path in [
+        "/tree",
+        "/mailboxes",
+        "/permits",
+        "/upstreams",
+        "/plugins",
+        "/pins",
+    ] {
         let (status, content_type, body) = get(Method::GET, path, "localhost").await;
         assert_eq!(
             (status, content_type.as_str()),

@@ -3,7 +3,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | stopped as asked; for `call`: the tool answered |
-//! | 1 | `call`: the answer was an error |
+//! | 1 | `call`: the answer was an error; `pins`: something changed, or was refused |
 //! | 2 | the configuration or the command line is wrong, or an address cannot be listened on |
 //! | 3 | `call`: the gateway cannot be reached or does not speak MCP |
 //! | 70 | the supervisor gave up: too many restarts |
@@ -11,6 +11,7 @@
 mod call;
 mod check;
 mod keys;
+mod pins;
 mod serve;
 mod stdio;
 
@@ -36,6 +37,7 @@ Examples:
   weir call demo add '{\"a\": 1, \"b\": 2}'      call a tool through it
   weir keys new alice --role admin           make an API key
   export WEIR_SEAL_KEY=$(weir keys seal)     make a key that replicas share, for `sealing`
+  weir pins diff                             show what servers changed since it was approved
   weir schema > weir.schema.json             the configuration's JSON Schema, for editors
 
 Exit codes: 0 stopped, 1 the call was answered with an error, 2 wrong configuration, 3 the gateway to call cannot be \
@@ -61,6 +63,11 @@ enum Command {
     Check(ConfigArguments),
     /// List and call tools through a running gateway.
     Call(call::CallArguments),
+    /// Compare what servers offer with what was approved.
+    Pins {
+        #[command(subcommand)]
+        command: pins::PinsCommand,
+    },
     /// Make API keys and sealing keys.
     Keys {
         #[command(subcommand)]
@@ -101,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Call(arguments) => call::call(arguments),
         Command::Keys { command } => keys::keys(command),
+        Command::Pins { command } => pins::pins(command),
         Command::Schema => print(&config::schema()),
         Command::Demo => serve::demo(),
     }

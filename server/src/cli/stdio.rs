@@ -77,6 +77,7 @@ impl StdioArguments {
                 let text = text.replace("${", "$${");
                 config::load_text(&text, "command line", &|_| None).map(|mut config| {
                     change(&mut config);
+                    config.pins.owned_by(text.as_bytes());
                     config
                 })
             }

@@ -7,6 +7,7 @@ use weir_actors::builtin::Outside;
 use weir_actors::builtin::auth::{Auth, AuthKind};
 use weir_actors::builtin::outside::NoFetch;
 use weir_actors::builtin::static_credentials::StaticCredentials;
+use weir_actors::upstream::pins::clash::look_alike;
 
 use super::{Config, ServerConfig};
 
@@ -126,6 +127,32 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
                 );
             }
             Some(_) => {}
+        }
+    }
+    for name in config.pins.servers.keys() {
+        if !config
+            .servers
+            .iter()
+            .any(|(server, _)| server.as_str() == name)
+        {
+            refuse(
+                &format!("pins.servers.{name}"),
+                format!("there is no server {name:?}; add it under `servers` or remove this"),
+            );
+        }
+    }
+    for (place, (name, _)) in config.servers.iter().enumerate() {
+        let mut before = config.servers.iter().take(place);
+        if let Some((other, _)) =
+            before.find(|(other, _)| look_alike(other.as_str(), name.as_str()))
+        {
+            refuse(
+                &format!("servers.{name}"),
+                format!(
+                    "a name that looks like {other:?}, so that tools of one would be taken for those of the other; use another name",
+                    other = other.as_str()
+                ),
+            );
         }
     }
     let limits = &config.limits;

@@ -77,6 +77,7 @@ pub fn load_with(source: &Source, change: impl FnOnce(&mut Config)) -> Result<Co
             let changed = |config: &mut Config| {
                 change(config);
                 config.audit.begin_at(&source.directory());
+                config.pins.belong_to(path);
             };
             load_changed(
                 &text,

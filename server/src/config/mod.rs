@@ -39,6 +39,7 @@ pub use weir_actors::pipeline::{LimitsConfig, MetricsConfig};
 pub use weir_actors::seal::SealingConfig;
 pub use weir_actors::supervisor::SupervisionConfig;
 pub use weir_actors::upstream::config::ServerConfig;
+pub use weir_actors::upstream::pins::PinsConfig;
 
 pub use expand::Environment;
 pub use load::{Source, find, load, load_text, load_with, parse_text};
@@ -71,6 +72,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Who may see and call what.
     pub policy: PolicyConfig,
+    /// What clients get when a server offers something else than was approved.
+    pub pins: PinsConfig,
     /// What the gateway shows to upstream servers as its own credentials.
     pub credentials: CredentialsConfig,
     /// How much may be in flight, how large it may be and how long it may take.
@@ -183,6 +186,7 @@ impl Default for Config {
             plugins: PluginsConfig::default(),
             auth: AuthConfig::default(),
             policy: PolicyConfig::default(),
+            pins: PinsConfig::default(),
             credentials: CredentialsConfig::default(),
             limits: LimitsConfig::default(),
             supervision: SupervisionConfig::default(),

@@ -178,8 +178,7 @@ pub(super) fn json(request: &HttpRequest) -> Result<(), Refusal> {
     let kind = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
-    let is_json =
-        kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes()));
+    let is_json = kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes()));
     if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
         Ok(())
     } else {

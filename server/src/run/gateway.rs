@@ -15,11 +15,13 @@ use weir_actors::session::Sessions;
 use weir_actors::supervisor::{Ended, Runtime};
 use weir_actors::tree::{Seed, Tree, TreeParts};
 use weir_actors::upstream::http::{HttpClientConfig, TlsTrust};
+use weir_actors::upstream::pins::Pins;
 use weir_actors::upstream::{UpstreamsSetup, upstreams};
 
 use super::audit;
 use super::listeners::{self, Served};
 use super::observer::{Watchman, record};
+use super::pins;
 use super::plugged::Plugged;
 use super::roles::Roles;
 use super::settings::{admin_hosts, equipped, settings};
@@ -60,6 +62,7 @@ pub struct Gateway {
     audit: AuditLog,
     records: AuditTarget,
     draining: watch::Sender<bool>,
+    pins: Pins,
 }
 
 // === impl Opening ===
@@ -107,8 +110,10 @@ impl Gateway {
         let servers = equipped(config, &roles.credentials);
         let settings = settings(1, config, &roles.auth, roles.policy.clone(), &servers);
         let settings = Arc::new(settings);
+        let pins = pins::open(config, outside, &records, &metrics, &audit)?;
         let (upstreams, board) = upstreams(UpstreamsSetup {
             servers,
+            pins: pins.clone(),
             http: http.clone(),
             sink: Some(Arc::new(Mail::new(sessions.clone(), metrics.clone()))),
             supervision: config.supervision.upstreams.clone(),
@@ -214,6 +219,7 @@ impl Gateway {
             audit,
             records,
             draining,
+            pins,
         })
     }
 
@@ -254,6 +260,8 @@ impl Gateway {
         self.admission.drain();
         self.draining.send_replace(true);
         record(&self.audit, "gateway.stop", String::new());
+        // What was not written is logged; it is seen for the first time again.
+        let _ = self.pins.save();
         let flushed =
             tokio::time::timeout(std::time::Duration::from_secs(2), self.audit.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {

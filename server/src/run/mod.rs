@@ -2,9 +2,9 @@
 //!
 //! [`run`] is the whole life of the process. `roles` says who plays which role, `plugged` which plugins
 //! do, `gateway` puts the parts together
-//! and plants the tree, `audit` opens the audit log; `listeners` are opened last and closed first, `observer` and
-//! `state` show what happens. `announce` says where the gateway is, `signals` when it is asked to stop. `stdio` is the
-//! life of a process that serves only the client which started it.
+//! and plants the tree, `audit` opens the audit log and `pins` what was approved; `listeners` are opened last and closed
+//! first, `observer` and `state` show what happens. `announce` says where the gateway is, `signals` when it is asked to
+//! stop. `stdio` is the life of a process that serves only the client which started it.
 
 mod announce;
 mod audit;
@@ -12,6 +12,7 @@ mod gateway;
 mod jwks;
 mod listeners;
 mod observer;
+mod pins;
 mod plugged;
 mod roles;
 mod settings;
@@ -35,6 +36,7 @@ use listeners::bind;
 use signals::{Asked, Signals};
 
 pub use gateway::{Gateway, Opening, Sockets};
+pub(crate) use pins::places as pin_files;
 pub use stdio::{StdioPlan, run_stdio};
 
 /// The exit code when the supervision tree has given up: whoever keeps the process should start it afresh.

@@ -8,10 +8,11 @@ use weir_actors::pipeline::{Metrics, Stage};
 use weir_actors::plugin::Loader;
 use weir_actors::session::Sessions;
 use weir_actors::supervisor::SupervisorHandle;
-use weir_actors::upstream::{UpstreamBoard, UpstreamState};
+use weir_actors::upstream::pins::{AcceptError, kind_of};
+use weir_actors::upstream::{ServerName, UpstreamBoard, UpstreamState};
 use weir_plugin_protocol::mcp::Era;
 
-use crate::admin::AdminState;
+use crate::admin::{AcceptRefused, AcceptRequest, AdminState};
 use crate::downstream::{Admission, Intake};
 
 /// Everything an operator may look at.
@@ -73,6 +74,7 @@ impl AdminState for State {
                 .with_label_values(&[server.name.as_str()])
                 .set(up);
         }
+        self.metrics.pins.show(&self.board.pins().counts());
         self.metrics.text()
     }
 
@@ -131,6 +133,40 @@ impl AdminState for State {
             shown
         });
         Value::Array(servers.collect())
+    }
+
+    fn pins(&self) -> Value {
+        serde_json::to_value(self.board.pins().page()).unwrap_or(Value::Null)
+    }
+
+    fn accept_pins(&self, asked: &AcceptRequest) -> Result<usize, AcceptRefused> {
+        let impossible = |text: String| AcceptRefused::Impossible(text);
+        let only = match (&asked.kind, &asked.name) {
+            (None, None) => None,
+            (Some(kind), Some(name)) => {
+                let known = kind_of(kind);
+                let kind =
+                    known.ok_or_else(|| impossible(format!("{kind:?} is no kind of objects")))?;
+                Some((kind, name.clone()))
+            }
+            _ => return Err(impossible("`kind` and `name` go together".to_owned())),
+        };
+        let servers = match &asked.server {
+            Some(server) => vec![ServerName::new(server).map_err(impossible)?],
+            None if only.is_some() => {
+                return Err(impossible("say of which `server`".to_owned()));
+            }
+            None => self.board.pins().seen(),
+        };
+        let mut accepted = 0;
+        for server in servers {
+            match self.board.accept_pins(&server, only.as_ref()) {
+                Ok(objects) => accepted += objects,
+                Err(AcceptError::NotAccepted(error)) => return Err(impossible(error.to_string())),
+                Err(error) => return Err(AcceptRefused::NotSaved(error.to_string())),
+            }
+        }
+        Ok(accepted)
     }
 
     fn plugins(&self) -> Value {

@@ -66,7 +66,8 @@ fn escape(json: String) -> String {
 /// The one ASCII character that is deceptive and that `serde_json` leaves as it is.
 const DELETE: u8 = 0x7f;
 
-fn is_deceptive(character: char) -> bool {
+/// Returns true for characters that are not seen, or that change how others are: controls, line separators, directions.
+pub fn is_deceptive(character: char) -> bool {
     matches!(character,
         '\u{7f}'..='\u{9f}'             // DEL and C1 controls, among them the one-byte CSI
         | '\u{ad}'                      // soft hyphen

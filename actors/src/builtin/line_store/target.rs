@@ -1,6 +1,7 @@
 //! Which file or pipe.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use super::folder::Folder;
@@ -26,6 +27,18 @@ pub struct FileTarget {
     pub folder: Folder,
     /// What happens when it is full.
     pub rotation: Rotation,
+}
+
+// === impl FileTarget ===
+
+impl FileTarget {
+    /// The path of another file in the same directory, which is made and checked by the same rules; a file of that name
+    /// with `.lock` behind it shows that it can be written to.
+    pub fn beside(&self, name: &str) -> io::Result<PathBuf> {
+        self.folder
+            .open(&self.path.with_file_name(format!("{name}.lock")))?;
+        Ok(self.path.with_file_name(name))
+    }
 }
 
 // === impl AuditTarget ===

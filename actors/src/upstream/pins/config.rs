@@ -83,7 +83,12 @@ impl PinsConfig {
             *file = directory.join(&*file);
         }
         let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
-        let hash = digest(&SHA256, config.as_os_str().as_encoded_bytes());
+        self.owned_by(config.as_os_str().as_encoded_bytes());
+    }
+
+    /// Ties the default name to whatever tells this configuration from others.
+    pub fn owned_by(&mut self, owner: &[u8]) {
+        let hash = digest(&SHA256, owner);
         let hash: String = hash.as_ref().iter().take(4).map(hex).collect();
         self.owner = Some(hash);
     }

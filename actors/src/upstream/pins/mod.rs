@@ -210,7 +210,7 @@ impl Pins {
     }
 
     /// Every server that was seen.
-    pub(super) fn seen(&self) -> Vec<ServerName> {
+    pub fn seen(&self) -> Vec<ServerName> {
         let book = lock(&self.0.book);
         let mut servers: Vec<ServerName> = book
             .faces

@@ -42,10 +42,12 @@ impl Site {
 
     /// The server `s` offers these tools in an era. Returns what clients get.
     fn offer(&self, era: Era, tools: &[&str]) -> Arc<Catalog> {
-        let mut catalog = Catalog::default();
-        catalog.tools = List {
-            items: tools.iter().map(|raw| item(raw)).collect(),
-            ..List::default()
+        let catalog = Catalog {
+            tools: List {
+                items: tools.iter().map(|raw| item(raw)).collect(),
+                ..List::default()
+            },
+            ..Catalog::default()
         };
         self.pins.put(&desk(), era, Arc::new(catalog));
         let judged = self.pins.judge(&desk(), era).unwrap();
