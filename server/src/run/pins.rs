@@ -161,19 +161,19 @@ impl PinWatch for PinWatchman {
         let text = |hash: String| (!hash.is_empty()).then_some(hash);
         match self.audit.reserve() {
             Ok(slot) => slot.record(&AuditEvent {
-                event_id: Uuid::now_v7().to_string(),
+                event_id: Uuid::now_v7().to_string().into(),
                 event_type: what.audit_type(),
-                mcp_server: Some(server.to_string()),
-                tool,
-                target,
+                mcp_server: Some(server.as_str().into()),
+                tool: tool.map(Into::into),
+                target: target.map(Into::into),
                 result: if is_refused { "denied" } else { "ok" },
                 reason: is_refused.then(|| match what {
-                    PinChange::Clash { .. } => "name_clash".to_owned(),
-                    _ => "pin_mismatch".to_owned(),
+                    PinChange::Clash { .. } => "name_clash".into(),
+                    _ => "pin_mismatch".into(),
                 }),
                 pinned_sha256: text(pinned),
                 current_sha256: text(current),
-                detail: Some(detail),
+                detail: Some(detail.into()),
                 ..AuditEvent::default()
             }),
             Err(error) => {
