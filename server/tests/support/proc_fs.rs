@@ -109,3 +109,21 @@ pub(crate) fn resident_kib(pid: u32) -> u64 {
     line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok())
         .expect("VmRSS is a number")
 }
+
+/// Processes that have a text in their arguments or their environment.
+pub(crate) fn marked(mark: &str) -> Vec<ChildProcess> {
+    let own = std::process::id();
+    let entries = fs::read_dir("/proc").expect("Linux has /proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let has = |pid: u32, file: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains(mark)
+    };
+    pids.filter(|pid| *pid != own && (has(*pid, "cmdline") || has(*pid, "environ")))
+        .map(|pid| ChildProcess {
+            pid,
+            state: '?',
+            command: String::new(),
+        })
+        .collect()
+}
