@@ -25,6 +25,8 @@ pub(crate) struct Usage {
 /// What `/proc/PID/stat` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
+    /// It has ended, and nobody has asked how.
+    zombie: bool,
     parent: u32,
     own: Times,
     /// Of children that have ended and been waited for, and theirs.
@@ -91,11 +93,24 @@ impl Usage {
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let mut children: Vec<u32> = stats()
         .into_iter()
-        .filter(|(_, stat)| stat.parent == pid)
+        .filter(|(_, stat)| stat.parent == pid && !stat.zombie)
         .map(|(child, _)| child)
         .collect();
     children.sort_unstable();
     children
+}
+
+/// How many of the processes that this one started have ended without it having noticed.
+pub(crate) fn zombies(pid: u32) -> usize {
+    let stats = stats().into_values();
+    stats
+        .filter(|stat| stat.parent == pid && stat.zombie)
+        .count()
+}
+
+/// How many files, sockets and pipes it has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// Everything below `root`, without it.
@@ -134,6 +149,7 @@ fn parse(stat: &str) -> Option<Stat> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u32>().ok();
     Some(Stat {
+        zombie: fields.first() == Some(&"Z"),
         parent: number(1)?,
         own: Times {
             user: number(11)?,
@@ -162,7 +178,7 @@ mod tests {
     fn odd_process_names_do_not_confuse() {
         let stat =
             parse("7 (a) b (c)) S 4 7 7 0 -1 4194560 100 0 0 0 25 17 3 2 20 0 1 0 1").unwrap();
-        assert_eq!(stat.parent, 4);
+        assert_eq!((stat.parent, stat.zombie), (4, false));
         assert_eq!((stat.own.user, stat.own.system), (25, 17));
         assert_eq!(
             (stat.ended_children.user, stat.ended_children.system),
@@ -174,6 +190,7 @@ mod tests {
     #[test]
     fn a_tree_is_everybody_below() {
         let stat = |parent| Stat {
+            zombie: false,
             parent,
             own: Times { user: 1, system: 0 },
             ended_children: Times { user: 0, system: 0 },
@@ -219,15 +236,22 @@ mod tests {
     #[test]
     fn a_tree_has_its_living_children() {
         let mut shell = Command::new("sh")
-            .args(["-c", "cat & wait"])
+            .args(["-c", "read line"])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        // `&` gives the child /dev/null as input, so it may be gone at once: what counts is that we are its ancestor.
         let ours = Usage::of_tree(std::process::id()).unwrap();
         assert!(ours.processes >= 2, "{ours:?}");
         assert!(children(std::process::id()).contains(&shell.id()));
+        assert!(descriptors(std::process::id()) > 2);
         shell.kill().unwrap();
+        // Until we wait for it, it is there and of no use.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while children(std::process::id()).contains(&shell.id()) {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        assert!(zombies(std::process::id()) >= 1);
         shell.wait().unwrap();
     }
 }

@@ -14,12 +14,15 @@ use crate::failure::Failure;
 use crate::line::Caller;
 use crate::load::{ANSWER_LIMIT, Pace, Plan};
 use crate::measurement::milliseconds_at;
-use crate::process::children;
+use crate::process::{children, descriptors, zombies};
 use crate::stand::{GatewayPlan, Pipeline, Servers, own_program, signal, stdio_server};
 use crate::target::Target;
 
 /// Before the first kill, and after the last: the servers have to serve again.
 const CALM: Duration = Duration::from_secs(2);
+
+/// Files that a gateway may have open afterwards that it had not before, such as a log that was rotated.
+const SPARE_DESCRIPTORS: usize = 8;
 
 /// The command line.
 #[derive(clap::Args)]
@@ -74,6 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let children_of = arguments
         .children_of
         .or_else(|| site.as_ref().and_then(|site| site.pid));
+    let open_before = children_of.map(descriptors);
     let load = plan.clone().start();
     std::thread::sleep(CALM);
     let mut killed = 0;
@@ -94,6 +98,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     // Whether they serve again is asked of fresh calls.
     plan.measured = CALM;
     let after = plan.run()?;
+    // The gateway notices that its clients are gone.
+    std::thread::sleep(CALM);
     if let Some(site) = &mut site {
         site.is_alive()?;
     }
@@ -122,6 +128,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         "calls without an answer",
         measurement.count(Failure::is_unanswered),
     );
+    if let (Some(parent), Some(open)) = (children_of, open_before) {
+        let (now, most) = (descriptors(parent), open + SPARE_DESCRIPTORS);
+        findings.at_most("open files of the parent", now as f64, "", most as f64);
+        findings.none("children that it forgot", zombies(parent) as u64);
+    }
     findings.none("afterwards: calls failed", after.failed());
     findings.at_least("afterwards: calls/s", after.rate(), "", 1.0);
     Ok(findings.tell(arguments.place.json))

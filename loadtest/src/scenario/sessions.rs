@@ -1,4 +1,4 @@
-//! Many legacy sessions that are idle. A session that is sealed into its id costs the gateway nothing.
+//! Many legacy sessions that are idle: what each costs while the gateway holds it, and what is left when it has put it away.
 
 use std::time::Duration;
 
@@ -27,13 +27,12 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     sessions: u32,
     /// Seconds that they are idle before the memory is looked at.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(0..=3600))]
     seconds: u64,
-    /// Seconds after which weir puts a session away. Should be less than the ones above, or what is measured is sessions
-    /// that are still held.
+    /// Seconds after which weir puts an idle session away; fewer than those above, because it does so every few seconds.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     session_idle_seconds: u64,
-    /// What a session may cost, in bytes.
+    /// What a session that was put away may cost, in bytes.
     #[arg(long, default_value_t = 64.0)]
     goal_bytes: f64,
 }
@@ -52,12 +51,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     wait_until_all_answer(&site, Era::Legacy)?;
     let look = |site: &Site| site.pid.map(Usage::of_tree).transpose();
     let fresh = look(&site)?;
-    // As many before: memory that the allocator keeps for reuse is not what a session costs.
+    // As many twice: memory that the allocator keeps for reuse is not what a session costs.
     start(&site, arguments.sessions as usize)?;
+    let held = look(&site)?;
     std::thread::sleep(Duration::from_secs(arguments.seconds));
     let before = look(&site)?;
     let started = start(&site, arguments.sessions as usize)?;
-    let held = look(&site)?;
     std::thread::sleep(Duration::from_secs(arguments.seconds));
     let after = look(&site)?;
     wait_until_all_answer(&site, Era::Legacy)?;
@@ -66,22 +65,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut findings = Findings::new(format!("sessions: {} idle", arguments.sessions));
     findings.at_least("started", started as f64, "", arguments.sessions.into());
     if let (Some(fresh), Some(before), Some(held), Some(after)) = (fresh, before, held, after) {
-        let each = |now: Usage| {
-            let growth = now.resident_kib as f64 - before.resident_kib as f64;
+        let each = |before: Usage, after: Usage| {
+            let growth = after.resident_kib as f64 - before.resident_kib as f64;
             growth * 1024.0 / started.max(1) as f64
         };
         let mebibytes = |usage: Usage| usage.resident_kib as f64 / 1024.0;
         findings.fact("resident before the first", mebibytes(fresh), "MiB");
-        findings.fact("resident after as many, idle", mebibytes(before), "MiB");
+        findings.fact("resident after as many, put away", mebibytes(before), "MiB");
         findings.fact(
-            "resident after as many again, idle",
+            "resident after as many again, put away",
             mebibytes(after),
             "MiB",
         );
-        findings.fact("memory of each, just started", each(held), "bytes");
+        findings.fact("memory of each while held", each(fresh, held), "bytes");
         findings.at_most(
-            "memory of each, idle",
-            each(after),
+            "memory of each put away",
+            each(before, after),
             "bytes",
             arguments.goal_bytes,
         );
