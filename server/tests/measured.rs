@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -141,6 +141,47 @@ async fn operations_have_their_semantic_names_on_both_sides() {
             SEMANTIC_BOUNDS.iter().all(|bound| bounds.contains(*bound)),
             "{bounds:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_timed_on_both_sides() {
+    let behind = Gateway::start(&format!("servers:\n  demo: {}\n", demo_entry()))
+        .connected()
+        .await;
+    let web = http_entry(&behind.endpoint());
+    let gateway = Gateway::start(&format!("servers:\n  web: {web}\n"))
+        .connected()
+        .await;
+    let client = LegacyClient::connect(gateway.endpoint(), &[])
+        .await
+        .unwrap();
+    client.call("echo", json!({ "text": "b" })).await.text();
+    let session = [("mcp-session-id", client.session.as_str())];
+    let ended = wire::send(Method::DELETE, &gateway.endpoint(), &session, "").await;
+    assert_eq!(ended.unwrap().status, 204);
+
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let samples = Samples::of(&gateway).await;
+        let ours = samples.sum(
+            "mcp_server_session_duration_seconds_count",
+            &[("mcp_protocol_version", "2025-11-25")],
+        );
+        let theirs = samples.sum(
+            "mcp_client_session_duration_seconds_count",
+            &[
+                ("mcp_protocol_version", "2025-11-25"),
+                ("network_transport", "tcp"),
+                ("server", "web"),
+                ("server_address", "127.0.0.1"),
+            ],
+        );
+        if (ours, theirs) == (1.0, 1.0) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{ours} {theirs}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -3,8 +3,9 @@
 //! ```text
 //! target/test-kit/py     a Python environment: server/tests/kit/requirements.txt
 //! target/test-kit/node   an npm prefix, with its own Node: server/tests/kit/package.json
+//! target/test-kit/debian unpacked Debian packages, not installed: server/tests/kit/debian.txt
 //! ```
-//! Each half carries a stamp, a copy of the list it was made from; nothing is done while the stamp is right.
+//! Each part carries a stamp, a copy of the list it was made from; nothing is done while the stamp is right.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,10 @@ pub(crate) fn install(place: &Place) -> Result<(), String> {
     let lists = place.root.join("server/tests/kit");
     python(&place.kit().join("py"), &lists.join("requirements.txt"))?;
     node(&place.kit().join("node"), &lists.join("package.json"))?;
+    if let Err(why) = debian(&place.kit().join("debian"), &lists.join("debian.txt")) {
+        // Not every machine has apt; the tests say what they miss.
+        println!("left out: server/tests/kit/debian.txt: {why}");
+    }
     println!("test kit: {}", place.kit().display());
     Ok(())
 }
@@ -82,6 +87,31 @@ fn node(home: &Path, list: &Path) -> Result<(), String> {
             "{} does not run: did npm skip install scripts?",
             own_node.display()
         ));
+    }
+    stamp.set()
+}
+
+/// Unpacks Debian packages without installing them: nothing of the machine changes, and no service starts.
+fn debian(home: &Path, list: &Path) -> Result<(), String> {
+    let stamp = Stamp::of(home, list, "")?;
+    if stamp.is_right() {
+        return Ok(());
+    }
+    let list = fs::read_to_string(list).map_err(|error| format!("{}: {error}", list.display()))?;
+    let packages: Vec<&str> = list
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    clear(home)?;
+    let mut download = vec!["-qq", "download"];
+    download.extend(&packages);
+    if run("apt-get", &download, Some(home)).is_err() {
+        run("apt-get", &["-qq", "update"], None)?;
+        run("apt-get", &download, Some(home))?;
+    }
+    let files = fs::read_dir(home).map_err(|error| format!("{}: {error}", home.display()))?;
+    for file in files.flatten() {
+        run("dpkg-deb", &["-x", &text(&file.path()), &text(home)], None)?;
     }
     stamp.set()
 }

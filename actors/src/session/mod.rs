@@ -32,6 +32,7 @@ use tokio::sync::{Notify, mpsc};
 use weir_plugin_protocol::jsonrpc::{Field, Message, unquote};
 use weir_plugin_protocol::mcp::Version;
 
+use crate::pipeline::metrics::sessions::SessionSpan;
 use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
 use crate::upstream::{Endpoint, ServerName, Subscription};
@@ -58,6 +59,8 @@ pub struct Session {
     /// Tells the event ids of this session from those that it gave out before it was put away, or at another replica.
     incarnation: u32,
     shelf: Arc<Shelf>,
+    /// Counts how long it lasts.
+    _span: SessionSpan,
     state: Mutex<State>,
 }
 
@@ -105,6 +108,7 @@ impl Session {
         endpoint: Endpoint,
         client: ClientHello,
         shelf: Arc<Shelf>,
+        span: SessionSpan,
     ) -> Self {
         Self {
             key,
@@ -113,6 +117,7 @@ impl Session {
             client,
             incarnation: uuid::Uuid::new_v4().as_fields().0,
             shelf,
+            _span: span,
             state: Mutex::default(),
         }
     }

@@ -14,6 +14,7 @@ use weir_plugin_protocol::mcp::Version;
 use super::shelf::Shelf;
 use super::{ClientHello, Farewell, ReplayLimits, Session};
 use crate::builtin::static_credentials::ServerCredentials;
+use crate::pipeline::Metrics;
 use crate::seal::Sealer;
 use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
@@ -33,6 +34,7 @@ pub struct Sessions {
     sealer: Arc<Sealer>,
     farewells: mpsc::Sender<Farewell>,
     shelf: Arc<Shelf>,
+    metrics: Arc<Metrics>,
 }
 
 /// What a session id carries, besides being bound to principal and endpoint.
@@ -57,6 +59,7 @@ impl Sessions {
         idle: Duration,
         replay: ReplayLimits,
         farewells: mpsc::Sender<Farewell>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let ended: Cache<u128, ()> = Cache::builder()
             .max_capacity(MAX_SESSIONS * 10)
@@ -93,6 +96,7 @@ impl Sessions {
             sealer,
             shelf: Shelf::new(replay),
             farewells: later,
+            metrics,
         }
     }
 
@@ -137,6 +141,7 @@ impl Sessions {
             endpoint.clone(),
             client,
             self.shelf.clone(),
+            self.metrics.sessions.served(version),
         ));
         self.live.insert(key.as_u128(), session.clone());
         Some((session, id))
@@ -169,6 +174,7 @@ impl Sessions {
                 endpoint.clone(),
                 token.client,
                 self.shelf.clone(),
+                self.metrics.sessions.served(version),
             ))
         }))
     }

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use weir_plugin_protocol::mcp::Version;
 
 use super::Session;
+use crate::pipeline::metrics::sessions::SessionSpan;
 use crate::upstream::ServerName;
 use crate::upstream::http::HttpTarget;
 
@@ -19,6 +20,8 @@ pub struct UpstreamSession {
     pub version: Version,
     /// Where the server is.
     pub target: Arc<HttpTarget>,
+    /// Counts how long it lasts.
+    pub span: SessionSpan,
 }
 
 /// Our session at one place, made when first needed.

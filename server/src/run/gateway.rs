@@ -106,7 +106,7 @@ impl Gateway {
 
         let (farewell, farewells) = mpsc::channel(FAREWELLS);
         let (idle, replay) = (config.limits.session_idle.0, config.limits.replay());
-        let sessions = Sessions::new(sealer.clone(), idle, replay, farewell);
+        let sessions = Sessions::new(sealer.clone(), idle, replay, farewell, metrics.clone());
         let servers = equipped(config, &roles.credentials);
         let settings = settings(1, config, &roles.auth, roles.policy.clone(), &servers);
         let settings = Arc::new(settings);

@@ -66,6 +66,8 @@ impl AdminState for State {
             .sessions
             .open
             .set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
+        // Servers that are gone are not shown any more.
+        self.metrics.upstreams.up.reset();
         for server in &self.board.federation().servers {
             let up = i64::from(server.state == UpstreamState::Ready);
             self.metrics

@@ -45,6 +45,20 @@ impl Kit {
         self.home.join("py/bin").join(name)
     }
 
+    /// A program that came from Debian's archive, or that the machine has anyway; without it the test is skipped.
+    pub(crate) fn debian_program(&self, test: &str, name: &str) -> Option<PathBuf> {
+        let ours = self.home.join("debian/usr/bin").join(name);
+        let places = [ours, Path::new("/usr/bin").join(name)];
+        let found = places.into_iter().find(|program| program.exists());
+        if found.is_none() {
+            skip(&format!(
+                "{test}: no {name} in {} or /usr/bin, run `cargo xtask kit`",
+                self.home.display()
+            ));
+        }
+        found
+    }
+
     /// One of our own JavaScript programs of `tests/kit`, evaluated in the kit, where its imports resolve.
     pub(crate) fn javascript(&self, script: &str) -> Command {
         let code = std::fs::read_to_string(Self::script(script)).expect("the program is there");

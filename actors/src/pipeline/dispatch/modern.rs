@@ -150,7 +150,7 @@ async fn relay(
     route: Route,
     grant: Grant,
 ) -> (Exchange, Outcome) {
-    let began = Instant::now();
+    let began;
     let server = route.server.name.clone();
     if let Err(refusal) = desk.tasks.check(&grant.principal, &server, request) {
         let outcome = exchange.refusal(refusal);
@@ -198,6 +198,7 @@ async fn relay(
             }
             let id = desk.next_id();
             let body = rewrite.set(Field::Id, id.clone()).finish();
+            began = Instant::now();
             let posting = Upcall::post(desk, &server, target, headers, body, Some(&id));
             match within(&mut exchange, &server, posting).await {
                 Ok(Contact::Under(upcall)) => (Ok(upcall), None),
@@ -209,6 +210,7 @@ async fn relay(
             }
         }
         Link::Stdio(link) => {
+            began = Instant::now();
             let calling = Upcall::pipe(link, &server, request, rewrite, None);
             match within(&mut exchange, &server, calling).await {
                 Ok((call, token)) => {
@@ -234,6 +236,7 @@ async fn relay(
             relay.run(exchange, upcall).await
         }
         Err(refusal) => {
+            exchange.facts_mut().upstream_time = began.elapsed();
             let outcome = exchange.refusal(refusal);
             (exchange, outcome)
         }

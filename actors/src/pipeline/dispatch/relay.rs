@@ -114,6 +114,7 @@ impl Relay {
         let mut silence = Instant::now() + self.first_silence(&exchange);
         let mut patience = Patience::new(&exchange, &self.grant.settings.limits);
         let mut gone = false;
+        let mut arrived = None;
         let outcome = loop {
             let asked = self.legacy.as_ref().is_some_and(LegacySide::is_asked);
             let deadline = patience.until(asked);
@@ -127,6 +128,7 @@ impl Relay {
             };
             let sent = match woken {
                 Woken::Said(Ok(Said::Answer(reply))) => {
+                    arrived = Some(reply.arrived);
                     // What the server said before its answer comes before its answer.
                     for frame in self.waiting() {
                         if self.send(&mut exchange, &frame).await.is_err() {
@@ -186,12 +188,9 @@ impl Relay {
             }
             silence = now + KEEP_ALIVE;
         };
-        exchange.facts_mut().upstream_time = self.began.elapsed();
-        if let Some(legacy) = self
-            .legacy
-            .as_ref()
-            .filter(|_| self.began.elapsed() > KEEP_ALIVE)
-        {
+        let waited = arrived.unwrap_or_else(Instant::now) - self.began;
+        exchange.facts_mut().upstream_time = waited;
+        if let Some(legacy) = self.legacy.as_ref().filter(|_| waited > KEEP_ALIVE) {
             self.desk.sessions.touch(&legacy.session);
         }
         if matches!(outcome.verdict, Verdict::Cancelled | Verdict::Timeout)
@@ -257,7 +256,9 @@ impl Relay {
 
     /// Turns the server's answer into the client's.
     fn answer(&self, exchange: &Exchange, reply: Reply) -> Outcome {
-        let Reply { message, status } = reply;
+        let Reply {
+            message, status, ..
+        } = reply;
         let id = self.request.id().unwrap_or("null");
         let mut rewrite = message.rewrite().set(Field::Id, id);
         if message.kind() == Kind::Error {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, Payload, Rewrite};
 
 use super::Desk;
@@ -41,6 +42,8 @@ pub(super) struct Reply {
     pub message: Message,
     /// The HTTP status it came with; 200 where there is none.
     pub status: u16,
+    /// When it was there.
+    pub arrived: Instant,
 }
 
 /// What a server says.
@@ -137,6 +140,7 @@ impl Upcall {
             .bytes(cap)
             .await
             .map_err(|error| http_refusal(server, &error))?;
+        let arrived = Instant::now();
         let parsed = Message::parse(body, &answer_limits());
         match parsed {
             // Some servers say so of a session that they do not know.
@@ -160,6 +164,7 @@ impl Upcall {
                 Ok(Contact::Under(Self::Whole(Some(Box::new(Reply {
                     message,
                     status: status.as_u16(),
+                    arrived,
                 })))))
             }
             Ok(_) => Err(broken(
@@ -265,6 +270,7 @@ fn said(message: Message) -> Said {
         Kind::Result | Kind::Error => Said::Answer(Box::new(Reply {
             message,
             status: 200,
+            arrived: Instant::now(),
         })),
     }
 }

@@ -13,7 +13,7 @@ use super::operation::{Ended, Handles, Network};
 use super::server_timing::{self, Whole};
 use super::stamps::Stamps;
 use super::{Metrics, Stage};
-use crate::pipeline::{Arrival, ClientRequest, Facts, Outcome, Verdict};
+use crate::pipeline::{Arrival, ClientRequest, Facts, Outcome, Transport, Verdict};
 
 /// The counts of one worker. Its requests carry it with them.
 #[derive(Debug)]
@@ -137,9 +137,12 @@ impl Meter {
             refused: outcome.refusal_reason(),
             version: match &arrival.request {
                 ClientRequest::Modern(request) => Some(request.version),
-                _ => facts.version,
+                _ => facts.version.or(arrival.legacy_version),
             },
-            client: Network::Http,
+            client: match &arrival.transport {
+                Transport::Stdio => Network::Pipe,
+                _ => Network::Http,
+            },
             sent: facts.dispatched,
         };
         let name = facts.target.as_deref().filter(|_| method.has_name());

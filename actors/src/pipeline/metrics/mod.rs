@@ -83,7 +83,7 @@ impl Metrics {
             admission: admission::AdmissionMetrics::register(&register)?,
             upstreams: upstreams::UpstreamMetrics::register(&register)?,
             pins: pins::PinMetrics::register(&register)?,
-            sessions: sessions::SessionMetrics::register(&register)?,
+            sessions: sessions::SessionMetrics::register(&register, &config)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,
             audit: audit::AuditMetrics::register(&register)?,
             registry,

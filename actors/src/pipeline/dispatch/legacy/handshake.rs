@@ -155,6 +155,7 @@ async fn introduce(
         id,
         version,
         target: target.clone(),
+        span: desk.metrics.sessions.kept(server, target, version),
     };
     let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     let sent = desk

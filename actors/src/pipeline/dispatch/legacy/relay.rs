@@ -156,6 +156,7 @@ pub(super) async fn run(
             relay.run(exchange, upcall).await
         }
         Err(refusal) => {
+            exchange.facts_mut().upstream_time = began.elapsed();
             let outcome = exchange.refusal(refusal);
             (exchange, outcome)
         }
