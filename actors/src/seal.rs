@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::{digest, rand};
 use base64::Engine;
@@ -62,8 +64,11 @@ pub enum SealKeyError {
     NoRandomness,
 }
 
-/// Seals and opens. Cheap to share behind an `Arc`; rotation is a new `Sealer`.
-pub struct Sealer {
+/// Seals and opens. Shared behind an `Arc`; the keys can be exchanged while it is in use.
+pub struct Sealer(ArcSwap<Ring>);
+
+/// The keys at one time.
+struct Ring {
     current: Keyed,
     previous: Vec<Keyed>,
 }
@@ -144,19 +149,32 @@ impl Keyed {
     }
 }
 
-// === impl Sealer ===
+// === impl Ring ===
 
-impl Sealer {
-    /// Makes a sealer of `keys`.
+impl Ring {
     #[expect(
         clippy::expect_used,
         reason = "AES-256-GCM takes every key of 32 bytes, and the type holds 32"
     )]
-    pub fn new(keys: &SealKeys) -> Self {
+    fn new(keys: &SealKeys) -> Self {
         Self {
             current: Keyed::new(&keys.current).expect("a key of 32 bytes"),
             previous: keys.previous.iter().filter_map(Keyed::new).collect(),
         }
+    }
+}
+
+// === impl Sealer ===
+
+impl Sealer {
+    /// Makes a sealer of `keys`.
+    pub fn new(keys: &SealKeys) -> Self {
+        Self(ArcSwap::from_pointee(Ring::new(keys)))
+    }
+
+    /// Seals and opens with other keys from now on. What was sealed with a key that is not among them stays closed.
+    pub fn replace(&self, keys: &SealKeys) {
+        self.0.store(Arc::new(Ring::new(keys)));
     }
 
     /// Seals `plain` for the purpose `aad`. A plain text longer than [`MAX_PLAIN_BYTES`] is sealed, but will not open.
@@ -194,9 +212,10 @@ impl Sealer {
         if rand::fill(&mut nonce).is_err() {
             return String::new();
         }
-        let header = header(version, &self.current.id);
+        let ring = self.0.load();
+        let header = header(version, &ring.current.id);
         let mut body = plain.to_vec();
-        let sealing = self.current.key.seal_in_place_append_tag(
+        let sealing = ring.current.key.seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(associated(&header, aad)),
             &mut body,
@@ -222,7 +241,8 @@ impl Sealer {
         if *found_version != version {
             return None;
         }
-        let candidates = std::iter::once(&self.current).chain(&self.previous);
+        let ring = self.0.load();
+        let candidates = std::iter::once(&ring.current).chain(&ring.previous);
         for keyed in candidates.filter(|keyed| keyed.id == *id) {
             let mut body = rest.to_vec();
             let opened = keyed.key.open_in_place(

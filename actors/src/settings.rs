@@ -10,6 +10,7 @@
 //! What a worker keeps of its own, such as verdicts by token, holds only for the [`Settings`] it was made under:
 //! compare [`Settings::serial`], or keep it inside the provider, which is replaced when its configuration changes.
 
+mod current;
 mod doors;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::builtin::challenge::{ProtectedResource, challenge};
 use crate::builtin::static_credentials::StaticCredentials;
 use crate::pipeline::LimitsConfig;
 
+pub use current::Current;
 pub use doors::{Doors, Hosts};
 
 /// One reading of the configuration, as far as requests are concerned.

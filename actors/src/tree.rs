@@ -6,6 +6,7 @@
 //! ├─ plugins    dynamic       one child per plugin instance; exhausted ones are quarantined
 //! ├─ upstreams  dynamic       one child per server; exhausted ones are quarantined
 //! ├─ sessions   task          ends sessions at servers that nobody needs any more
+//! ├─ reloader   task          reads the configuration again and has servers take and leave their places
 //! ├─ pipelines  one_for_one   one child per worker thread: rest_for_one of its six stages
 //! └─ listeners  one_for_one   opened last, closed first
 //! ```
@@ -43,6 +44,8 @@ pub struct TreeParts {
     pub board: UpstreamBoard,
     /// How servers are reached.
     pub http: HttpClientConfig,
+    /// Reads the configuration again when it is asked to.
+    pub reloader: ChildSpec,
     /// The listeners, in the order in which they are opened.
     pub listeners: Vec<ChildSpec>,
 }
@@ -65,6 +68,7 @@ pub struct Seed {
     pipelines: SupervisorSpec,
     root: SupervisorSpec,
     plugins: SupervisorSpec,
+    upstreams: SupervisorSpec,
     config: SupervisionConfig,
 }
 
@@ -81,6 +85,14 @@ impl Seed {
             plugins: SupervisorSpec::dynamic("plugins")
                 .quarantining()
                 .configured(&config.plugins),
+            upstreams: match config.upstreams.is_coupled() {
+                true => {
+                    SupervisorSpec::with_config("upstreams", Strategy::OneForOne, &config.upstreams)
+                }
+                false => SupervisorSpec::dynamic("upstreams")
+                    .quarantining()
+                    .configured(&config.upstreams),
+            },
             config,
         }
     }
@@ -100,25 +112,23 @@ impl Seed {
         self.plugins.handle()
     }
 
+    /// The servers.
+    pub fn upstreams(&self) -> SupervisorHandle {
+        self.upstreams.handle()
+    }
+
     /// Starts the tree on this thread.
     pub fn plant(self, parts: TreeParts, runtime: Runtime) -> Result<Tree, SpecError> {
         let Self {
             root,
             pipelines,
             mut plugins,
+            mut upstreams,
             config,
         } = self;
         for plugin in parts.plugins {
             plugins = plugins.child(plugin);
         }
-        let mut upstreams = match config.upstreams.is_coupled() {
-            true => {
-                SupervisorSpec::with_config("upstreams", Strategy::OneForOne, &config.upstreams)
-            }
-            false => SupervisorSpec::dynamic("upstreams")
-                .quarantining()
-                .configured(&config.upstreams),
-        };
         for server in parts.upstreams {
             upstreams = upstreams.child(server);
         }
@@ -142,6 +152,7 @@ impl Seed {
                 parts.board,
                 parts.http,
             ))
+            .child(parts.reloader)
             .child(ChildSpec::supervisor(pipelines))
             .child(ChildSpec::supervisor(listeners));
         let (pipelines, upstreams, plugins) = handles;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -12,6 +13,12 @@ use crate::config::{LogConfig, LogFormat};
 
 /// What says too much of itself at `info`; a configured level for the same module wins.
 const QUIET: &str = "actix_server=warn,actix_http=off";
+
+/// Puts another filter in the place of the one that logging was started with.
+type Adjust = Box<dyn Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync>;
+
+/// Logging is the process's, and so is this.
+static ADJUST: OnceLock<Adjust> = OnceLock::new();
 
 /// Starts logging. The first call of a process counts; later ones change nothing.
 pub fn start(config: &LogConfig) {
@@ -27,19 +34,36 @@ pub fn start(config: &LogConfig) {
         // A line that nobody is there to read is dropped; complaining about it on standard error would be a panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
-    let started = if text {
+    let (started, adjust): (_, Adjust) = if text {
         let format = Plain(tracing_subscriber::fmt::format().compact().with_ansi(false));
-        builder.with_ansi(false).event_format(format).try_init()
+        let builder = builder.with_ansi(false).event_format(format);
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        let adjust = Box::new(move |filter| handle.reload(filter));
+        (builder.try_init(), adjust)
     } else {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init()
+        let builder = builder.json().flatten_event(true);
+        let builder = builder.with_current_span(false).with_span_list(false);
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        let adjust = Box::new(move |filter| handle.reload(filter));
+        (builder.try_init(), adjust)
     };
     if started.is_ok() {
+        let _first = ADJUST.set(adjust);
         std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Logs at another level from now on. Without effect before [`start`].
+///
+/// # Errors
+/// What is wrong with the level.
+pub fn adjust(level: &str) -> Result<(), String> {
+    let filter = filter(level)?;
+    match ADJUST.get() {
+        Some(adjust) => adjust(filter).map_err(|error| error.to_string()),
+        None => Ok(()),
     }
 }
 

@@ -23,7 +23,7 @@ mod tests;
 /// The longest key that is looked up, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
 /// The largest key file, in bytes: about 30,000 keys.
-const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const MAX_FILE_BYTES: usize = 8 * 1024 * 1024;
 /// Random bytes in a generated key.
 const KEY_BYTES: usize = 32;
 /// What generated keys begin with, so that secret scanners and people recognise them.
@@ -94,7 +94,7 @@ pub struct ApiKeysConfig {
 }
 
 /// One key and whom it stands for. `weir keys new` prints one.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyEntry {
     /// The name of the key in logs; unique.

@@ -3,20 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_plugin_protocol::role::{AuthError, AuthProvider};
 
 use super::any_of::AnyOf;
-use super::api_keys::{ApiKeyEntry, ApiKeys, ApiKeysConfig};
+use super::api_keys::{self, ApiKeyEntry, ApiKeys, ApiKeysConfig};
 use super::challenge::{ProtectedResource, challenge};
 use super::desktop_implicit::DesktopImplicit;
-use super::jwt::{IssuerConfig, JwtAuth, JwtConfig, is_scope};
+use super::jwt::{self, IssuerConfig, JwtAuth, JwtConfig, is_scope};
 use super::misconfigured::Misconfigured;
 use super::outside::Outside;
 
 /// Who is let in. Empty: whoever reaches the listener is the user of this machine (`desktop-implicit`).
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
     /// Providers, asked in this order until one knows the caller.
@@ -31,7 +32,7 @@ pub struct AuthConfig {
 }
 
 /// One provider. Which keys belong to it depends on `type`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthProviderConfig {
     /// `desktop-implicit`, `api-keys` or `jwt`.
@@ -67,6 +68,15 @@ pub struct Auth {
     api_keys: Vec<Arc<ApiKeys>>,
     jwt: Vec<JwtAuth>,
     resource: Option<ProtectedResource>,
+    made_of: Arc<MadeOf>,
+}
+
+/// What providers were made of: the same again need not be made.
+#[derive(Default, PartialEq)]
+struct MadeOf {
+    config: AuthConfig,
+    /// The SHA-256 of each file that the configuration names.
+    files: Vec<Option<Vec<u8>>>,
 }
 
 // === impl AuthConfig ===
@@ -101,6 +111,24 @@ impl AuthConfig {
             ));
         }
         Ok(())
+    }
+
+    /// The files that are read when the providers are made, each with its size limit.
+    fn limited_files(&self) -> Vec<(PathBuf, usize)> {
+        let keys = self.providers.iter().filter_map(|provider| {
+            let file = provider.file.clone()?;
+            Some((file, api_keys::MAX_FILE_BYTES))
+        });
+        let sets = self
+            .issuers()
+            .filter_map(|issuer| Some((issuer.key_file()?, jwt::JWKS_MAX_BYTES)));
+        keys.chain(sets).collect()
+    }
+
+    /// The files that are read when the providers are made.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let files = self.limited_files().into_iter();
+        files.map(|(file, _)| file).collect()
     }
 
     fn issuers(&self) -> impl Iterator<Item = &IssuerConfig> {
@@ -160,6 +188,30 @@ impl AuthProviderConfig {
 impl Auth {
     /// Checks the configuration and reads the files that it names. Blocks on the disk.
     pub fn load(config: &AuthConfig, outside: &Outside) -> Result<Self, Misconfigured> {
+        Self::load_after(config, outside, None)
+    }
+
+    /// The same, when there are providers already. If the configuration and its files are what they were, these are
+    /// returned; else what they have learnt is kept as far as it holds: the keys of issuers that did not change.
+    /// Verdicts on tokens are not.
+    pub fn load_after(
+        config: &AuthConfig,
+        outside: &Outside,
+        before: Option<&Self>,
+    ) -> Result<Self, Misconfigured> {
+        let files = config.limited_files().into_iter().map(|(file, limit)| {
+            let content = outside.files.read(&file, limit).ok()?;
+            Some(digest::digest(&digest::SHA256, &content).as_ref().to_vec())
+        });
+        let made_of = MadeOf {
+            config: config.clone(),
+            files: files.collect(),
+        };
+        if let Some(before) = before
+            && *before.made_of == made_of
+        {
+            return Ok(before.clone());
+        }
         config.check()?;
         let resource = config.protected_resource()?;
         let audience = resource.as_ref().map(ProtectedResource::resource);
@@ -182,8 +234,9 @@ impl Auth {
                     let config = JwtConfig {
                         issuers: provider.issuers.clone(),
                     };
-                    let tokens =
-                        JwtAuth::load(&config, audience.as_deref(), outside).map_err(place)?;
+                    let known = before.map_or(&[][..], |before| &before.jwt);
+                    let tokens = JwtAuth::load_after(&config, audience.as_deref(), outside, known);
+                    let tokens = tokens.map_err(place)?;
                     jwt.push(tokens.clone());
                     providers.push(Arc::new(tokens));
                 }
@@ -202,6 +255,7 @@ impl Auth {
             api_keys,
             jwt,
             resource,
+            made_of: Arc::new(made_of),
         })
     }
 
@@ -212,12 +266,18 @@ impl Auth {
             api_keys: Vec::new(),
             jwt: Vec::new(),
             resource: None,
+            made_of: Arc::default(),
         }
     }
 
     /// Whom the auth stage asks.
     pub fn provider(&self) -> Arc<dyn AuthProvider> {
         self.provider.clone()
+    }
+
+    /// Whether these are the same providers, with all that they remember.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.made_of, &other.made_of)
     }
 
     /// What the metadata of RFC 9728 describe, if `resource` is configured.

@@ -154,6 +154,21 @@ pub fn resolve_env(
     Ok(resolved)
 }
 
+// === impl CredentialsConfig ===
+
+impl CredentialsConfig {
+    /// The files that values come from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let servers = self.servers.values();
+        let sources = servers.flat_map(|server| server.headers.values().chain(server.env.values()));
+        let files = sources.filter_map(|source| match &source.origin {
+            Origin::File(path) => Some(path.clone()),
+            Origin::Literal(_) | Origin::Variable(_) => None,
+        });
+        files.collect()
+    }
+}
+
 // === impl SecretSource ===
 
 impl SecretSource {

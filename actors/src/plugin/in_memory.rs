@@ -20,6 +20,7 @@ use super::call;
 use super::client::{BoxFuture, CallError, ConnectError, PluginClient, PluginTransport};
 use crate::builtin::audit_lines::AuditLog;
 use crate::builtin::static_credentials::StaticCredentials;
+use crate::upstream::UpstreamBoard;
 
 /// A part of the gateway that plays a role.
 #[derive(Clone)]
@@ -36,7 +37,7 @@ pub enum Part {
     /// Answers `list_credentials`: nothing is stored for users.
     CredentialStorage,
     /// Answers `inject_credentials` with the credentials of the configuration.
-    AuthProxy(Arc<StaticCredentials>),
+    AuthProxy(UpstreamBoard),
 }
 
 /// Reaches a part of the gateway.
@@ -154,7 +155,9 @@ impl Part {
             ) => Err(CallError::Refused(
                 "no credentials of users are stored in memory".to_owned(),
             )),
-            (Self::AuthProxy(credentials), "inject_credentials") => inject(credentials, params),
+            (Self::AuthProxy(board), "inject_credentials") => {
+                inject(&board.load().settings.credentials, params)
+            }
             _ => Err(CallError::UnknownMethod(method.to_owned())),
         }
     }

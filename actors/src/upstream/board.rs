@@ -271,6 +271,12 @@ impl UpstreamBoard {
         lock(&self.0.writer).push(Arc::new(ServerView::new(desk)));
     }
 
+    /// The instances that are to serve later.
+    pub(super) fn expected(&self) -> Vec<Arc<Desk>> {
+        let waiting = lock(&self.0.writer);
+        waiting.iter().map(|view| view.seat.desk.clone()).collect()
+    }
+
     /// Takes out an instance that was to serve later.
     pub(super) fn dismiss(&self, desk: &Arc<Desk>) {
         lock(&self.0.writer).retain(|view| !view.is_at(desk));

@@ -19,7 +19,7 @@ use super::http::{AddressRule, HttpTarget, InvalidTarget};
 ///   everything: { type: stdio, command: node, args: [server.js, stdio], env: { KEY: "${KEY}" }, cwd: . }
 ///   time:       { type: http, url: "http://127.0.0.1:3001/mcp", headers: { Authorization: "Bearer ${TOKEN}" } }
 /// ```
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ServerConfig {
     /// A child process that speaks MCP on its standard input and output.

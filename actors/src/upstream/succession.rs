@@ -144,6 +144,13 @@ impl Succession {
         departed.collect()
     }
 
+    /// Stops what was started and never took a place: whoever started it did not come to an end.
+    pub async fn sweep(&self) {
+        for desk in self.hub.board.expected() {
+            self.dismiss(&Newcomer(desk)).await;
+        }
+    }
+
     /// Stops an instance that is not to serve after all.
     pub async fn dismiss(&self, newcomer: &Newcomer) {
         self.hub.board.dismiss(&newcomer.0);

@@ -32,6 +32,22 @@ pub(super) async fn check_host(
 /// Refuses requests that a web page could have made a browser send. Browsers say whose page it is (`Origin`,
 /// `Sec-Fetch-Site`), and send JSON to others only after they have asked, which is never answered with yes.
 pub(super) fn refuse_write(request: &HttpRequest) -> Option<HttpResponse> {
+    if let Some(refusal) = refuse_page(request) {
+        return Some(refusal);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let media_type = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
+    if !media_type
+        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+    {
+        let error = "send the body as application/json";
+        return Some(HttpResponse::UnsupportedMediaType().json(json!({ "error": error })));
+    }
+    None
+}
+
+/// Refuses requests that say that they are a web page's.
+pub(super) fn refuse_page(request: &HttpRequest) -> Option<HttpResponse> {
     let headers = request.headers();
     let is_of_page = headers.contains_key(header::ORIGIN)
         || headers
@@ -40,14 +56,6 @@ pub(super) fn refuse_write(request: &HttpRequest) -> Option<HttpResponse> {
     if is_of_page {
         let error = "web pages may not change anything here; use `weir` or curl";
         return Some(HttpResponse::Forbidden().json(json!({ "error": error })));
-    }
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let media_type = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
-    if !media_type
-        .is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
-    {
-        let error = "send the body as application/json";
-        return Some(HttpResponse::UnsupportedMediaType().json(json!({ "error": error })));
     }
     None
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::{AdminState, pins};
+use super::{AdminState, guard, pins};
 
 type State = Arc<dyn AdminState>;
 type Part = fn(&dyn AdminState) -> Value;
@@ -47,6 +47,7 @@ pub(super) fn all(state: State) -> impl FnOnce(&mut ServiceConfig) {
             });
         }
         pins::accepting(Arc::clone(&state))(config);
+        reload(config, &state);
         probes(state)(config);
         config.default_service(web::to(not_found));
     }
@@ -73,6 +74,37 @@ fn page(
         .route(web::get().to(answer.clone()))
         .route(web::head().to(answer));
     config.service(resource.default_service(web::to(wrong_method)));
+}
+
+/// `POST /reload` has the configuration read again; GET shows what came of it the last time.
+fn reload(config: &mut ServiceConfig, state: &State) {
+    let (last, next) = (Arc::clone(state), Arc::clone(state));
+    let show = move || {
+        let last = last.last_reload();
+        std::future::ready(HttpResponse::Ok().json(last))
+    };
+    let order = move |request: HttpRequest| {
+        let next = Arc::clone(&next);
+        async move {
+            if let Some(refusal) = guard::refuse_page(&request) {
+                return refusal;
+            }
+            let (status, report) = next.reload().await;
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            HttpResponse::build(status)
+                .insert_header((header::CACHE_CONTROL, "no-store"))
+                .json(report)
+        }
+    };
+    let refuse = || async {
+        HttpResponse::MethodNotAllowed()
+            .insert_header((header::ALLOW, "GET, POST"))
+            .json(json!({ "error": "use POST to reload, GET for the last reload" }))
+    };
+    let resource = web::resource("/reload")
+        .route(web::get().to(show))
+        .route(web::post().to(order));
+    config.service(resource.default_service(web::to(refuse)));
 }
 
 /// 200 as long as the process should be kept; the body is empty.
@@ -108,7 +140,7 @@ pub(super) async fn only_post() -> HttpResponse {
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    let mut paths = vec!["/metrics", "/health", "/ready"];
+    let mut paths = vec!["/metrics", "/health", "/ready", "/reload"];
     paths.extend(PAGES.map(|(path, _)| path));
     let shown: String = request.path().chars().take(100).collect();
     HttpResponse::NotFound()

@@ -1,6 +1,7 @@
 //! What the admin listener can be asked.
 
-use serde_json::Value;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 
 use super::pins::{AcceptRefused, AcceptRequest};
 
@@ -52,5 +53,16 @@ pub trait AdminState: Send + Sync + 'static {
         Err(AcceptRefused::Impossible(
             "nothing is pinned here".to_owned(),
         ))
+    }
+
+    /// What came of the last reload; null if there was none.
+    fn last_reload(&self) -> Value {
+        Value::Null
+    }
+
+    /// Has the configuration read again. Returns the HTTP status and what came of it; this may take seconds.
+    fn reload(&self) -> BoxFuture<'static, (u16, Value)> {
+        let answer = json!({ "error": "nothing can be reloaded here" });
+        Box::pin(std::future::ready((503, answer)))
     }
 }

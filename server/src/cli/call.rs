@@ -9,13 +9,11 @@ use clap::Args;
 use serde_json::Value;
 use weir_plugin_protocol::Secret;
 
-use super::{ConfigArguments, complain, print};
+use super::{ConfigArguments, UNREACHABLE, complain, loopback, print};
 use crate::call::{CallError, Client, Tool};
 
 /// The exit code of an answer that is an error.
 const ANSWERED_ERROR: u8 = 1;
-/// The exit code of a gateway that cannot be reached.
-const UNREACHABLE: u8 = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct CallArguments {
@@ -107,14 +105,7 @@ fn base(arguments: &CallArguments) -> Result<String, ExitCode> {
         config: arguments.config.clone(),
     };
     let source = config.source();
-    let mut address = config.load(&source)?.listen.0;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
+    let address = loopback(config.load(&source)?.listen.0);
     Ok(format!("http://{address}"))
 }
 

@@ -4,27 +4,33 @@
 //! |---|---|
 //! | 0 | stopped as asked; for `call`: the tool answered |
 //! | 1 | `call`: the answer was an error; `pins`: something changed, or was refused |
-//! | 2 | the configuration or the command line is wrong, or an address cannot be listened on |
-//! | 3 | `call`: the gateway cannot be reached or does not speak MCP |
+//! | 2 | the configuration or the command line is wrong, or an address cannot be listened on; `reload`: nothing changed |
+//! | 3 | `call`, `reload`: the gateway cannot be reached or does not speak MCP |
 //! | 70 | the supervisor gave up: too many restarts |
 
 mod call;
 mod check;
 mod keys;
 mod pins;
+mod reload;
 mod serve;
 mod stdio;
 
 use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, ListenAddress, Source};
+use crate::run::Reading;
 
 /// The exit code of a wrong configuration.
 pub const BAD_CONFIG: u8 = 2;
+/// The exit code of a gateway that cannot be reached.
+const UNREACHABLE: u8 = 3;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +39,7 @@ Examples:
   weir stdio --config weir.yaml              serve the program that starts it, on standard input and output
   weir stdio -- npx -y some-mcp-server       the same, with one server and no configuration
   weir check --config weir.yaml              say what is wrong with it, or what it means
+  weir reload                                have a running gateway read its configuration again
   weir call                                  list the tools of a running gateway
   weir call demo add '{\"a\": 1, \"b\": 2}'      call a tool through it
   weir keys new alice --role admin           make an API key
@@ -40,7 +47,7 @@ Examples:
   weir pins diff                             show what servers changed since it was approved
   weir schema > weir.schema.json             the configuration's JSON Schema, for editors
 
-Exit codes: 0 stopped, 1 the call was answered with an error, 2 wrong configuration, 3 the gateway to call cannot be \
+Exit codes: 0 stopped, 1 the call was answered with an error, 2 wrong configuration, 3 the gateway cannot be \
 reached, 70 the supervisor gave up.";
 
 /// An MCP gateway: many MCP servers behind one endpoint, every request through supervised actors.
@@ -61,6 +68,8 @@ enum Command {
     Stdio(stdio::StdioArguments),
     /// Check a configuration and print what it means.
     Check(ConfigArguments),
+    /// Have a running gateway read its configuration again, and say what came of it.
+    Reload(reload::ReloadArguments),
     /// List and call tools through a running gateway.
     Call(call::CallArguments),
     /// Compare what servers offer with what was approved.
@@ -106,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Stdio(arguments) => stdio::stdio(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
         Command::Call(arguments) => call::call(arguments),
         Command::Keys { command } => keys::keys(command),
         Command::Pins { command } => pins::pins(command),
@@ -130,14 +140,32 @@ impl ConfigArguments {
 // === impl ServeArguments ===
 
 impl ServeArguments {
-    /// Loads the configuration and puts the addresses of the command line into it.
-    fn load(&self, source: &Source) -> Result<Config, ExitCode> {
-        config::load_with(source, |config| {
-            config.listen = self.listen.unwrap_or(config.listen);
-            config.admin.listen = self.admin_listen.unwrap_or(config.admin.listen);
+    /// Loads the configuration and puts the addresses of the command line into it, now and whenever it is read again.
+    fn load(&self, source: Source) -> Result<Reading, ExitCode> {
+        let (listen, admin_listen) = (self.listen, self.admin_listen);
+        let overrides = move |config: &mut Config| {
+            config.listen = listen.unwrap_or(config.listen);
+            config.admin.listen = admin_listen.unwrap_or(config.admin.listen);
+        };
+        let loaded =
+            config::load_whole(&source, overrides).map_err(|error| complain(&error.to_string()))?;
+        Ok(Reading {
+            source,
+            overrides: Arc::new(overrides),
+            loaded,
         })
-        .map_err(|error| complain(&error.to_string()))
     }
+}
+
+/// An address that this machine can connect to.
+fn loopback(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// Writes to standard output. A reader that went away is not an error.

@@ -7,12 +7,12 @@ use crate::{demo, observe, run};
 
 pub(super) fn serve(arguments: &ServeArguments) -> ExitCode {
     let source = arguments.config.source();
-    let config = match arguments.load(&source) {
-        Ok(config) => config,
+    let reading = match arguments.load(source) {
+        Ok(reading) => reading,
         Err(code) => return code,
     };
-    observe::start(&config.log);
-    actix::System::new().block_on(run::run(config, source))
+    observe::start(&reading.loaded.config.log);
+    actix::System::new().block_on(run::run(reading))
 }
 
 pub(super) fn demo() -> ExitCode {

@@ -1,13 +1,15 @@
 //! `weir stdio`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::{Value, json};
 use weir_actors::upstream::{Endpoint, ServerName};
 
 use super::{ConfigArguments, complain};
-use crate::config::{self, AuditSinkKind, Config, ListenAddress, Source};
+use crate::config::{self, AuditSinkKind, Config, ListenAddress, Loaded, Source};
+use crate::run::Reading;
 use crate::{observe, run};
 
 /// What the server of the command line is called.
@@ -36,18 +38,17 @@ pub(super) fn stdio(arguments: &StdioArguments) -> ExitCode {
         true => Source::Embedded,
         false => arguments.config.source(),
     };
-    let loaded = arguments.load(&source).and_then(|config| {
-        let endpoint = arguments.endpoint(&config)?;
-        Ok((config, endpoint))
+    let loaded = arguments.load(source).and_then(|reading| {
+        let endpoint = arguments.endpoint(&reading.loaded.config)?;
+        Ok((reading, endpoint))
     });
-    let (config, endpoint) = match loaded {
+    let (reading, endpoint) = match loaded {
         Ok(loaded) => loaded,
         Err(text) => return complain(&text),
     };
-    observe::start(&config.log);
+    observe::start(&reading.loaded.config.log);
     let plan = run::StdioPlan {
-        config,
-        source,
+        reading,
         endpoint,
         admin: arguments.admin_listen,
     };
@@ -61,16 +62,15 @@ impl StdioArguments {
         self.url.is_some() || !self.command.is_empty()
     }
 
-    fn load(&self, source: &Source) -> Result<Config, String> {
-        let change = |config: &mut Config| {
+    fn load(&self, source: Source) -> Result<Reading, String> {
+        let admin_listen = self.admin_listen;
+        let change = move |config: &mut Config| {
             config.stdio.serves = true;
             // Nothing listens there, so it is nothing to be careful about.
             config.listen = ListenAddress::loopback(0);
-            config.admin.listen = self
-                .admin_listen
-                .unwrap_or_else(|| Config::default().admin.listen);
+            config.admin.listen = admin_listen.unwrap_or_else(|| Config::default().admin.listen);
         };
-        let config = match self.own_server() {
+        let loaded = match self.own_server() {
             Some(server) => {
                 let text = json!({ "servers": { ITS_NAME: server } }).to_string();
                 // What was typed stands for itself.
@@ -78,17 +78,21 @@ impl StdioArguments {
                 config::load_text(&text, "command line", &|_| None).map(|mut config| {
                     change(&mut config);
                     config.pins.owned_by(text.as_bytes());
-                    config
+                    Loaded::from(config)
                 })
             }
-            None => config::load_with(source, change),
+            None => config::load_whole(&source, change),
         };
-        let config = config.map_err(|error| error.to_string())?;
-        if config.audit.sink == Some(AuditSinkKind::Stdout) {
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        if loaded.config.audit.sink == Some(AuditSinkKind::Stdout) {
             let text = "audit.sink: standard output belongs to the client of `weir stdio`; use `file` or `stderr`";
             return Err(text.to_owned());
         }
-        Ok(config)
+        Ok(Reading {
+            source,
+            overrides: Arc::new(change),
+            loaded,
+        })
     }
 
     fn own_server(&self) -> Option<Value> {
@@ -140,7 +144,7 @@ mod tests {
     #[test]
     fn a_command_is_a_server() {
         let arguments = typed(&["--", "npx", "-y", "${HOME}", "--config"]);
-        let config = arguments.load(&Source::Embedded).unwrap();
+        let config = arguments.load(Source::Embedded).unwrap().loaded.config;
         let (name, server) = config.servers.iter().next().unwrap();
         assert_eq!(name.as_str(), ITS_NAME);
         let config::ServerConfig::Stdio(server) = server else {
@@ -165,8 +169,9 @@ mod tests {
         let arguments = typed(&["--url", "ftp://x"]);
         assert!(
             arguments
-                .load(&Source::Embedded)
-                .unwrap_err()
+                .load(Source::Embedded)
+                .err()
+                .unwrap()
                 .contains("url")
         );
     }

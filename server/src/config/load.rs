@@ -6,6 +6,7 @@ use std::path::{Path as FilePath, PathBuf};
 use super::Config;
 use super::check::{check, look};
 use super::expand::{Environment, expand};
+use super::loaded::Loaded;
 use super::misfit::Misfit;
 use super::problem::{ConfigError, Place, Problem};
 use super::roles::settle;
@@ -69,6 +70,17 @@ pub fn load(source: &Source) -> Result<Config, ConfigError> {
 /// # Errors
 /// Everything that is wrong.
 pub fn load_with(source: &Source, change: impl FnOnce(&mut Config)) -> Result<Config, ConfigError> {
+    load_whole(source, change).map(|loaded| loaded.config)
+}
+
+/// The same, with what is needed to compare it with another reading.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load_whole(
+    source: &Source,
+    change: impl FnOnce(&mut Config),
+) -> Result<Loaded, ConfigError> {
     let file = source.to_string();
     match source {
         Source::File(path) => {
@@ -137,6 +149,16 @@ pub fn load_text(
     file: &str,
     environment: Environment<'_>,
 ) -> Result<Config, ConfigError> {
+    let loaded = load_changed(text, file, environment, |_| {}, |_| Vec::new());
+    loaded.map(|loaded| loaded.config)
+}
+
+#[cfg(test)]
+pub(super) fn load_whole_text(
+    text: &str,
+    file: &str,
+    environment: Environment<'_>,
+) -> Result<Loaded, ConfigError> {
     load_changed(text, file, environment, |_| {}, |_| Vec::new())
 }
 
@@ -146,7 +168,7 @@ fn load_changed(
     environment: Environment<'_>,
     change: impl FnOnce(&mut Config),
     look: impl FnOnce(&Config) -> Vec<(String, String)>,
-) -> Result<Config, ConfigError> {
+) -> Result<Loaded, ConfigError> {
     let (mut config, root) = parse(text, file, environment)?;
     change(&mut config);
     let mut wrong = settle(&mut config);
@@ -160,7 +182,7 @@ fn load_changed(
     });
     match fail(file, problems.collect()) {
         Some(error) => Err(error),
-        None => Ok(config),
+        None => Ok(Loaded::new(config, root)),
     }
 }
 

@@ -7,6 +7,7 @@
 mod check;
 mod expand;
 mod load;
+mod loaded;
 mod misfit;
 mod number;
 mod problem;
@@ -42,7 +43,8 @@ pub use weir_actors::upstream::config::ServerConfig;
 pub use weir_actors::upstream::pins::PinsConfig;
 
 pub use expand::Environment;
-pub use load::{Source, find, load, load_text, load_with, parse_text};
+pub use load::{Source, find, load, load_text, load_whole, load_with, parse_text};
+pub use loaded::Loaded;
 pub use problem::{ConfigError, Place, Problem};
 pub use schema::schema;
 pub use servers::Servers;
@@ -90,6 +92,17 @@ pub struct Config {
     pub log: LogConfig,
     /// How long requests in flight may take to finish after SIGTERM. Then they are cut off. Default 30s.
     pub drain_timeout: Span,
+    /// When this file is read again while the gateway runs.
+    pub reload: ReloadConfig,
+}
+
+/// When the configuration is read again. SIGHUP and `POST /reload` of the admin listener always do that.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadConfig {
+    /// Whether this file, and the files with keys and secrets that it names, are looked at every second and read again
+    /// when they are others. Default true.
+    pub watch: bool,
 }
 
 /// The admin listener. It asks nobody for a password, so it listens on the loopback unless told otherwise.
@@ -195,6 +208,7 @@ impl Default for Config {
             metrics: MetricsConfig::default(),
             log: LogConfig::default(),
             drain_timeout: Span(Duration::from_secs(30)),
+            reload: ReloadConfig::default(),
         }
     }
 }
@@ -227,6 +241,12 @@ impl Default for StdioFaceConfig {
             roles: vec!["admin".to_owned()],
             serves: false,
         }
+    }
+}
+
+impl Default for ReloadConfig {
+    fn default() -> Self {
+        Self { watch: true }
     }
 }
 

@@ -10,24 +10,27 @@ use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
 use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
 use weir_actors::pipeline::{Mail, Metrics, PipelineParts, TaskOwners};
-use weir_actors::seal::Sealer;
+use weir_actors::seal::{SealKeys, Sealer};
 use weir_actors::session::Sessions;
+use weir_actors::settings::Hosts;
+use weir_actors::supervisor::duration::Span;
 use weir_actors::supervisor::{Ended, Runtime};
 use weir_actors::tree::{Seed, Tree, TreeParts};
 use weir_actors::upstream::http::{HttpClientConfig, TlsTrust};
 use weir_actors::upstream::pins::Pins;
-use weir_actors::upstream::{UpstreamsSetup, upstreams};
+use weir_actors::upstream::{Succession, UpstreamsSetup, upstreams};
 
 use super::audit;
 use super::listeners::{self, Served};
 use super::observer::{Watchman, record};
 use super::pins;
 use super::plugged::Plugged;
+use super::reload::{self, Adjust, Keeper, KeeperParts, ReloadHandle};
 use super::roles::Roles;
-use super::settings::{admin_hosts, equipped, settings};
+use super::settings::{self, equipped};
 use super::state::State;
 use crate::admin::AdminState;
-use crate::config::Config;
+use crate::config::{Config, Loaded, Source};
 use crate::downstream::stdio::Stdio;
 use crate::downstream::{Admission, Intake, OnPipeline, SseTable, Workers};
 
@@ -62,7 +65,19 @@ pub struct Gateway {
     audit: AuditLog,
     records: AuditTarget,
     draining: watch::Sender<bool>,
+    reloads: ReloadHandle,
+    drain_timeout: Arc<ArcSwap<Span>>,
     pins: Pins,
+}
+
+/// A configuration and where it was read from, so that it can be read again.
+pub struct Reading {
+    /// Where it comes from.
+    pub source: Source,
+    /// What the command line says over it.
+    pub overrides: Arc<dyn Fn(&mut Config) + Send + Sync>,
+    /// As it was read first.
+    pub loaded: Loaded,
 }
 
 // === impl Opening ===
@@ -86,6 +101,30 @@ impl Gateway {
         opening: impl Into<Opening>,
         on_pipeline: OnPipeline,
     ) -> Result<Self, String> {
+        let reading = Reading {
+            source: Source::Embedded,
+            overrides: Arc::new(|_| {}),
+            loaded: Loaded::from(config.clone()),
+        };
+        Self::start_from(reading, outside, opening, on_pipeline)
+    }
+
+    /// The same with a configuration that can be read again.
+    ///
+    /// # Errors
+    /// A text that names the key of the configuration that cannot be carried out.
+    pub fn start_from(
+        reading: Reading,
+        outside: &Outside,
+        opening: impl Into<Opening>,
+        on_pipeline: OnPipeline,
+    ) -> Result<Self, String> {
+        let Reading {
+            source,
+            overrides,
+            loaded,
+        } = reading;
+        let config = &loaded.config;
         let metrics = Metrics::new(config.metrics.clone());
         let metrics = metrics.map_err(|error| format!("metrics: {error}"))?;
         let roles = Roles::load(config, outside)?;
@@ -108,16 +147,17 @@ impl Gateway {
         let (idle, replay) = (config.limits.session_idle.0, config.limits.replay());
         let sessions = Sessions::new(sealer.clone(), idle, replay, farewell, metrics.clone());
         let servers = equipped(config, &roles.credentials);
-        let settings = settings(1, config, &roles.auth, roles.policy.clone(), &servers);
+        let settings = settings::settings(1, config, &roles.auth, roles.policy.clone(), &servers);
         let settings = Arc::new(settings);
         let pins = pins::open(config, outside, &records, &metrics, &audit)?;
-        let (upstreams, board) = upstreams(UpstreamsSetup {
-            servers,
+        let setup = UpstreamsSetup {
+            servers: servers.clone(),
             pins: pins.clone(),
             http: http.clone(),
             sink: Some(Arc::new(Mail::new(sessions.clone(), metrics.clone()))),
             supervision: config.supervision.upstreams.clone(),
-        });
+        };
+        let (upstreams, board) = upstreams(setup.clone());
         board.configure(settings.clone());
 
         let seed = Seed::new(config.supervision.clone());
@@ -131,7 +171,7 @@ impl Gateway {
                 board: board.clone(),
                 sessions: sessions.clone(),
                 tasks: TaskOwners::default(),
-                sealer,
+                sealer: sealer.clone(),
                 http: http.clone(),
                 callers: Arc::default(),
                 metrics: metrics.clone(),
@@ -144,13 +184,9 @@ impl Gateway {
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
-        let (loader, plugins) = Plugged {
-            auth: roles.auth.provider(),
-            policy: roles.policy.clone(),
-            audit: audit.clone(),
-            credentials: settings.credentials.clone(),
-        }
-        .enlist(roles.plugins, seed.plugins())?;
+        let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins());
+        let plugins = plugged.enlist(&roles.plugins)?;
+        let (reloads, asks) = reload::handle();
         let state: Arc<dyn AdminState> = Arc::new(State {
             root: seed.root(),
             admission: admission.clone(),
@@ -159,9 +195,31 @@ impl Gateway {
             board: board.clone(),
             metrics: metrics.clone(),
             sessions: sessions.clone(),
-            plugins: loader,
+            plugins: plugged.loader(),
+            reloads: reloads.clone(),
         });
-        let admin_hosts = Arc::new(ArcSwap::from_pointee(admin_hosts(config)));
+        let admin_hosts = Arc::new(ArcSwap::from_pointee(settings::admin_hosts(config)));
+        let drain_timeout = Arc::new(ArcSwap::from_pointee(config.drain_timeout));
+        let keeper = Keeper::new(KeeperParts {
+            source,
+            overrides,
+            started: loaded.clone(),
+            servers,
+            auth: roles.auth.clone(),
+            settings,
+            outside: outside.clone(),
+            succession: Succession::new(board.clone(), seed.upstreams(), setup),
+            sessions: sessions.clone(),
+            plugins: plugged,
+            metrics: metrics.clone(),
+            audit: audit.clone(),
+            adjust: vec![
+                adjust_hosts(admin_hosts.clone()),
+                adjust_drain_timeout(drain_timeout.clone()),
+                adjust_keys(sealer, keys, config),
+                Box::new(adjust_log),
+            ],
+        });
         let listeners = match opening.into() {
             Opening::Sockets(Sockets { clients, admin }) => vec![
                 listeners::operators(admin, admin_hosts, state.clone()),
@@ -191,6 +249,7 @@ impl Gateway {
             farewells,
             board,
             http,
+            reloader: reload::child(keeper, asks, reloads.clone()),
             listeners,
         };
         let observer = Arc::new(Watchman {
@@ -220,6 +279,8 @@ impl Gateway {
             records,
             draining,
             pins,
+            reloads,
+            drain_timeout,
         })
     }
 
@@ -246,6 +307,16 @@ impl Gateway {
         self.audit.reopen();
     }
 
+    /// Asks for reloads of the configuration.
+    pub fn reloads(&self) -> &ReloadHandle {
+        &self.reloads
+    }
+
+    /// How long requests in flight may take to finish.
+    pub fn drain_timeout(&self) -> Span {
+        **self.drain_timeout.load()
+    }
+
     /// Admits nothing more and waits until everything admitted has been answered.
     pub async fn drain(&self) {
         self.admission.drain();
@@ -270,6 +341,42 @@ impl Gateway {
         // The pipelines live on the listeners' threads, which must still be there when they are stopped.
         let _gone = self.tree.root.terminate_child("pipelines").await;
         self.tree.root.shutdown().await;
+    }
+}
+
+fn adjust_hosts(hosts: Arc<ArcSwap<Hosts>>) -> Adjust {
+    Box::new(move |config| hosts.store(Arc::new(settings::admin_hosts(config))))
+}
+
+fn adjust_drain_timeout(limit: Arc<ArcSwap<Span>>) -> Adjust {
+    Box::new(move |config| limit.store(Arc::new(config.drain_timeout)))
+}
+
+/// Other keys are those that are configured. The random one, if none were, opens as long as the process lives: what it
+/// sealed was good, and nobody else has it.
+fn adjust_keys(sealer: Arc<Sealer>, started: SealKeys, config: &Config) -> Adjust {
+    let random = config.sealing.keys.is_empty().then_some(started.current);
+    Box::new(move |config| {
+        let configured = config.sealing.keys.split_first();
+        let keys = match (configured, &random) {
+            (Some((current, previous)), _) => SealKeys {
+                current: current.clone(),
+                previous: previous.iter().chain(&random).cloned().collect(),
+            },
+            (None, Some(random)) => SealKeys {
+                current: random.clone(),
+                previous: Vec::new(),
+            },
+            // The keys were taken out of the file: those that are known go on until the next start.
+            (None, None) => return,
+        };
+        sealer.replace(&keys);
+    })
+}
+
+fn adjust_log(config: &Config) {
+    if let Err(error) = crate::observe::adjust(&config.log.level) {
+        tracing::warn!(error, "the log level stays");
     }
 }
 

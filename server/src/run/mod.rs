@@ -2,9 +2,10 @@
 //!
 //! [`run`] is the whole life of the process. `roles` says who plays which role, `plugged` which plugins
 //! do, `gateway` puts the parts together
-//! and plants the tree, `audit` opens the audit log and `pins` what was approved; `listeners` are opened last and closed
-//! first, `observer` and `state` show what happens. `announce` says where the gateway is, `signals` when it is asked to
-//! stop. `stdio` is the life of a process that serves only the client which started it.
+//! and plants the tree, `settings` what requests are judged by, `audit` opens the audit log and `pins` what was approved;
+//! `listeners` are opened last and closed first, `observer` and `state` show what happens. `reload` changes what it was
+//! started with while it runs. `announce` says where the gateway is, `signals` when it is asked to stop. `stdio` is the
+//! life of a process that serves only the client which started it.
 
 mod announce;
 mod audit;
@@ -14,6 +15,7 @@ mod listeners;
 mod observer;
 mod pins;
 mod plugged;
+mod reload;
 mod roles;
 mod settings;
 mod signals;
@@ -29,14 +31,15 @@ use weir_actors::builtin::Outside;
 use weir_actors::supervisor::Ended;
 
 use crate::cli::BAD_CONFIG;
-use crate::config::{Config, Source};
 
 use announce::{Ready, announce};
 use listeners::bind;
+use reload::Origin;
 use signals::{Asked, Signals};
 
-pub use gateway::{Gateway, Opening, Sockets};
+pub use gateway::{Gateway, Opening, Reading, Sockets};
 pub(crate) use pins::places as pin_files;
+pub use reload::{ReloadHandle, Report};
 pub use stdio::{StdioPlan, run_stdio};
 
 /// The exit code when the supervision tree has given up: whoever keeps the process should start it afresh.
@@ -45,9 +48,9 @@ pub const EXHAUSTED: u8 = 70;
 /// Runs the gateway until it is asked to stop, and returns the exit code of the process.
 ///
 /// The first SIGTERM or SIGINT lets requests in flight finish, for at most `drain_timeout`; a second one stops at once.
-/// SIGHUP has the audit file opened again.
-pub async fn run(config: Config, source: Source) -> ExitCode {
-    match start(config, source).await {
+/// SIGHUP has the audit file opened again and the configuration read again.
+pub async fn run(reading: Reading) -> ExitCode {
+    match start(reading).await {
         Ok(code) => code,
         Err(text) => {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -56,15 +59,16 @@ pub async fn run(config: Config, source: Source) -> ExitCode {
     }
 }
 
-async fn start(config: Config, source: Source) -> Result<ExitCode, String> {
+async fn start(reading: Reading) -> Result<ExitCode, String> {
+    let (config, source) = (reading.loaded.config.clone(), reading.source.clone());
     let mut signals =
         Signals::listen().map_err(|error| format!("signals cannot be received: {error}"))?;
     let (clients, address) = bind("listen", "--listen", config.listen)?;
     let (admin, admin_address) = bind("admin.listen", "--admin-listen", config.admin.listen)?;
     let base = source.directory();
     let outside = Outside::real(base, Arc::new(jwks::Fetcher::start()?));
-    let gateway = Gateway::start(
-        &config,
+    let gateway = Gateway::start_from(
+        reading,
         &outside,
         Sockets { clients, admin },
         Arc::new(|_, _| {}),
@@ -93,9 +97,10 @@ async fn start(config: Config, source: Source) -> Result<ExitCode, String> {
         signal = asked_to_stop(&mut signals, &gateway) => signal,
         ended = gateway.ended() => return Ok(exhausted(&ended)),
     };
-    info!(signal, limit = %config.drain_timeout, "draining");
+    let limit = gateway.drain_timeout();
+    info!(signal, %limit, "draining");
     tokio::select! {
-        drained = tokio::time::timeout(config.drain_timeout.0, gateway.drain()) => if drained.is_err() {
+        drained = tokio::time::timeout(limit.0, gateway.drain()) => if drained.is_err() {
             warn!("requests in flight are cut off");
         },
         signal = asked_to_stop(&mut signals, &gateway) => warn!(signal, "stopping without waiting for requests in flight"),
@@ -112,7 +117,10 @@ async fn asked_to_stop(signals: &mut Signals, gateway: &Gateway) -> &'static str
     loop {
         match signals.next().await {
             Asked::Stop(signal) => return signal,
-            Asked::Reopen => gateway.reopen_audit(),
+            Asked::Reopen => {
+                gateway.reopen_audit();
+                gateway.reloads().ask(Origin::Signal);
+            }
         }
     }
 }

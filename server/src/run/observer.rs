@@ -71,11 +71,21 @@ impl Observer for Watchman {
 
 /// Records an event of the gateway itself.
 pub(super) fn record(audit: &AuditLog, event_type: &'static str, detail: String) {
+    record_as(audit, event_type, "ok", detail);
+}
+
+/// The same, with a result of `ok` or `error`.
+pub(super) fn record_as(
+    audit: &AuditLog,
+    event_type: &'static str,
+    result: &'static str,
+    detail: String,
+) {
     match audit.reserve() {
         Ok(slot) => slot.record(&AuditEvent {
             event_id: Uuid::now_v7().to_string().into(),
             event_type,
-            result: "ok",
+            result,
             detail: Some(detail.as_str().into()),
             ..AuditEvent::default()
         }),

@@ -1,73 +1,135 @@
 //! The plugins that the configuration names, each with its transport and its place in the tree.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::noop_telemetry::NoopTelemetry;
-use weir_actors::builtin::static_credentials::StaticCredentials;
 use weir_actors::plugin::{
     InMemory, InMemoryTransport, Loader, LoggingHooks, Part, Plugin, PluginSpec, Registry, Role,
 };
+use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
-use weir_plugin_protocol::role::{AuthProvider, PolicyEvaluator};
+use weir_actors::upstream::UpstreamBoard;
 
-/// The parts that plugins in memory lead to: those that the pipeline asks.
+/// The plugins in memory. They lead to the parts that the pipeline asks, whichever these are at the time.
 pub(super) struct Plugged {
-    pub(super) auth: Arc<dyn AuthProvider>,
-    pub(super) policy: Arc<dyn PolicyEvaluator>,
-    pub(super) audit: AuditLog,
-    pub(super) credentials: Arc<StaticCredentials>,
+    board: UpstreamBoard,
+    audit: AuditLog,
+    loader: Loader,
+    /// The plugins that are loaded, by name.
+    cast: BTreeMap<String, Cast>,
 }
+
+/// Who plays which role under which key: the same again stays loaded.
+type Cast = (String, Option<Role>, Option<InMemory>);
 
 // === impl Plugged ===
 
 impl Plugged {
-    /// Takes the plugins into the books. Returns their loader, and their places in `group`, which is not started yet.
+    /// Plugins that live in `group`.
+    pub(super) fn new(board: UpstreamBoard, audit: AuditLog, group: SupervisorHandle) -> Self {
+        let loader = Loader::new(group, Arc::new(Registry::default()), Arc::new(LoggingHooks));
+        Self {
+            board,
+            audit,
+            loader,
+            cast: BTreeMap::new(),
+        }
+    }
+
+    /// Loads and unloads them.
+    pub(super) fn loader(&self) -> Loader {
+        self.loader.clone()
+    }
+
+    /// Takes the plugins into the books. Returns their places in the group, which is not started yet.
     ///
     /// # Errors
     /// A text that names the key of the plugin that cannot be carried out.
-    pub(super) fn enlist(
-        &self,
-        plugins: Vec<Plugin>,
-        group: SupervisorHandle,
-    ) -> Result<(Loader, Vec<ChildSpec>), String> {
-        let loader = Loader::new(group, Arc::new(Registry::default()), Arc::new(LoggingHooks));
+    pub(super) fn enlist(&mut self, plugins: &[Plugin]) -> Result<Vec<ChildSpec>, String> {
         let mut children = Vec::with_capacity(plugins.len());
         for plugin in plugins {
-            let key = &plugin.key;
-            let Some(part) = plugin.in_memory() else {
-                return Err(format!(
-                    "plugins.{key}: transport \"{}\" is not available in this version",
-                    plugin.transport()
-                ));
-            };
-            let role = plugin.role();
-            let spec = PluginSpec {
-                name: plugin.name.clone(),
-                key: key.clone(),
-                role,
-                transport: Arc::new(InMemoryTransport::new(self.part(part, role))),
-            };
-            let child = loader
-                .enlist(spec)
-                .map_err(|error| format!("plugins.{key}: {error}"))?;
+            let spec = self.spec(plugin)?;
+            let child = self.loader.enlist(spec);
+            let child = child.map_err(|error| format!("plugins.{}: {error}", plugin.key))?;
             children.push(child);
+            self.cast.insert(plugin.name.clone(), cast(plugin));
         }
-        Ok((loader, children))
+        Ok(children)
+    }
+
+    /// Loads the plugins that are new, unloads those that are gone, and both where another part plays the role. Returns
+    /// what went wrong.
+    pub(super) async fn change(&mut self, plugins: &[Plugin]) -> Vec<String> {
+        let mut failures = Vec::new();
+        let stays = |name: &String, known: &Cast| {
+            let mut plugins = plugins.iter();
+            plugins.any(|plugin| plugin.name == *name && cast(plugin) == *known)
+        };
+        let gone = self.cast.iter().filter(|(name, known)| !stays(name, known));
+        let gone: Vec<String> = gone.map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.cast.remove(&name);
+            if let Err(error) = self.loader.unload(&name).await {
+                failures.push(error.to_string());
+            }
+        }
+        for plugin in plugins {
+            if self.cast.contains_key(&plugin.name) {
+                continue;
+            }
+            let loaded = match self.spec(plugin) {
+                Ok(spec) => self
+                    .loader
+                    .load(spec)
+                    .await
+                    .map_err(|error| error.to_string()),
+                Err(text) => Err(text),
+            };
+            match loaded {
+                Ok(_) => drop(self.cast.insert(plugin.name.clone(), cast(plugin))),
+                Err(text) => failures.push(format!("plugins.{}: {text}", plugin.key)),
+            }
+        }
+        failures
+    }
+
+    fn spec(&self, plugin: &Plugin) -> Result<PluginSpec, String> {
+        let Some(part) = plugin.in_memory() else {
+            return Err(format!(
+                "plugins.{}: transport \"{}\" is not available in this version",
+                plugin.key,
+                plugin.transport()
+            ));
+        };
+        let role = plugin.role();
+        Ok(PluginSpec {
+            name: plugin.name.clone(),
+            key: plugin.key.clone(),
+            role,
+            transport: Arc::new(InMemoryTransport::new(self.part(part, role))),
+        })
     }
 
     fn part(&self, part: InMemory, role: Option<Role>) -> Part {
         match part {
             InMemory::DesktopImplicit | InMemory::ApiKeys | InMemory::Jwt => {
-                Part::Auth(self.auth.clone())
+                Part::Auth(Arc::new(Current(self.board.clone())))
             }
-            InMemory::AlwaysAllow | InMemory::Rules => Part::Policy(self.policy.clone()),
+            InMemory::AlwaysAllow | InMemory::Rules => {
+                Part::Policy(Arc::new(Current(self.board.clone())))
+            }
             InMemory::Stdout | InMemory::Stderr | InMemory::File => Part::Audit(self.audit.clone()),
             InMemory::Noop => Part::Telemetry(Arc::new(NoopTelemetry)),
             InMemory::NoCredentials | InMemory::StaticCredentials => match role {
-                Some(Role::AuthProxy) => Part::AuthProxy(self.credentials.clone()),
+                Some(Role::AuthProxy) => Part::AuthProxy(self.board.clone()),
                 _ => Part::CredentialStorage,
             },
         }
     }
+}
+
+fn cast(plugin: &Plugin) -> Cast {
+    (plugin.key.clone(), plugin.role(), plugin.in_memory())
 }

@@ -25,6 +25,15 @@ pub(super) struct Roles {
 impl Roles {
     /// Reads the files that the configuration names, and casts the roles.
     pub(super) fn load(config: &Config, outside: &Outside) -> Result<Self, String> {
+        Self::load_after(config, outside, None)
+    }
+
+    /// The same, when there are providers already: see [`Auth::load_after`].
+    pub(super) fn load_after(
+        config: &Config,
+        outside: &Outside,
+        before: Option<&Auth>,
+    ) -> Result<Self, String> {
         let plugins = config.plugins.runnable().map_err(|errors| {
             let errors: Vec<String> = errors
                 .iter()
@@ -39,11 +48,13 @@ impl Roles {
         let implicit = named.contains(&InMemory::DesktopImplicit);
         let auth = if config.stdio.serves {
             // Whoever starts the process has what it has: there is nobody to prove it to.
-            Ok(Auth::local(config.stdio.provider()))
+            Ok(before
+                .cloned()
+                .unwrap_or_else(|| Auth::local(config.stdio.provider())))
         } else if implicit {
-            Auth::load(&AuthConfig::default(), outside)
+            Auth::load_after(&AuthConfig::default(), outside, before)
         } else {
-            Auth::load(&config.auth, outside)
+            Auth::load_after(&config.auth, outside, before)
         };
         let auth = auth.map_err(|error| format!("auth.{error}"))?;
         let policy: Arc<dyn PolicyEvaluator> = if named.contains(&InMemory::AlwaysAllow) {

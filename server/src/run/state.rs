@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::pipeline::{Metrics, Stage};
@@ -12,6 +13,7 @@ use weir_actors::upstream::pins::{AcceptError, kind_of};
 use weir_actors::upstream::{ServerName, UpstreamBoard, UpstreamState};
 use weir_plugin_protocol::mcp::Era;
 
+use super::reload::{Origin, ReloadHandle};
 use crate::admin::{AcceptRefused, AcceptRequest, AdminState};
 use crate::downstream::{Admission, Intake};
 
@@ -25,6 +27,7 @@ pub(super) struct State {
     pub(super) metrics: Arc<Metrics>,
     pub(super) sessions: Sessions,
     pub(super) plugins: Loader,
+    pub(super) reloads: ReloadHandle,
 }
 
 impl AdminState for State {
@@ -173,5 +176,21 @@ impl AdminState for State {
 
     fn plugins(&self) -> Value {
         serde_json::to_value(self.plugins.views()).unwrap_or(Value::Null)
+    }
+
+    fn last_reload(&self) -> Value {
+        self.reloads
+            .last()
+            .map_or(Value::Null, |report| report.to_json())
+    }
+
+    fn reload(&self) -> BoxFuture<'static, (u16, Value)> {
+        let reloads = self.reloads.clone();
+        Box::pin(async move {
+            match reloads.reload(Origin::Operator).await {
+                Some(report) => (report.status(), report.to_json()),
+                None => (503, json!({ "error": "the gateway is stopping" })),
+            }
+        })
     }
 }

@@ -9,12 +9,12 @@ use tracing::{info, warn};
 use weir_actors::builtin::Outside;
 use weir_actors::upstream::Endpoint;
 
-use super::gateway::{Gateway, Opening};
+use super::gateway::{Gateway, Opening, Reading};
 use super::listeners::bind;
 use super::signals::Signals;
 use super::{asked_to_stop, exhausted, jwks};
 use crate::cli::BAD_CONFIG;
-use crate::config::{Config, ListenAddress, Source};
+use crate::config::ListenAddress;
 use crate::downstream::stdio::{GRACE, Stdio};
 
 /// How long requests may take that are still in flight when the client has closed the pipe and had its grace.
@@ -22,10 +22,8 @@ const CUT: Duration = Duration::from_millis(200);
 
 /// What is to be served.
 pub struct StdioPlan {
-    /// The configuration. Its `listen` and `admin.listen` are not used.
-    pub config: Config,
-    /// Where it comes from.
-    pub source: Source,
+    /// The configuration, and where it comes from. Its `listen` and `admin.listen` are not used.
+    pub reading: Reading,
     /// All servers, or one.
     pub endpoint: Endpoint,
     /// Where operators connect to, if anywhere.
@@ -35,7 +33,7 @@ pub struct StdioPlan {
 /// Serves the client at standard input and output until it closes one of them, and returns the exit code of the process.
 ///
 /// SIGTERM and SIGINT stop it too: requests in flight may finish for at most [`GRACE`], a second signal stops at once.
-/// SIGHUP has the audit file opened again.
+/// SIGHUP has the audit file opened again and the configuration read again.
 pub async fn run_stdio(plan: StdioPlan) -> ExitCode {
     match start(plan).await {
         Ok(code) => code,
@@ -48,11 +46,11 @@ pub async fn run_stdio(plan: StdioPlan) -> ExitCode {
 
 async fn start(plan: StdioPlan) -> Result<ExitCode, String> {
     let StdioPlan {
-        config,
-        source,
+        reading,
         endpoint,
         admin,
     } = plan;
+    let (config, source) = (reading.loaded.config.clone(), reading.source.clone());
     let mut signals =
         Signals::listen().map_err(|error| format!("signals cannot be received: {error}"))?;
     let admin = admin.map(|address| bind("admin.listen", "--admin-listen", address));
@@ -68,7 +66,7 @@ async fn start(plan: StdioPlan) -> Result<ExitCode, String> {
         client: client.clone(),
         admin: admin.map(|(listener, _)| listener),
     };
-    let gateway = Gateway::start(&config, &outside, opening, Arc::new(|_, _| {}))?;
+    let gateway = Gateway::start_from(reading, &outside, opening, Arc::new(|_, _| {}))?;
     info!(configuration = %source, servers = config.servers.len(), audit = %gateway.records(), "started");
 
     let patience = tokio::select! {
@@ -78,7 +76,7 @@ async fn start(plan: StdioPlan) -> Result<ExitCode, String> {
         }
         signal = asked_to_stop(&mut signals, &gateway) => {
             info!(signal, "draining");
-            GRACE.min(config.drain_timeout.0)
+            GRACE.min(gateway.drain_timeout().0)
         }
         ended = gateway.ended() => return Ok(exhausted(&ended)),
     };

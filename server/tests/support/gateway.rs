@@ -1,5 +1,6 @@
 //! The real `weir`, started from a configuration text.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,10 @@ pub(crate) struct Gateway {
     pub(crate) base: String,
     /// The same of the admin listener.
     pub(crate) admin: String,
+    /// The configuration file.
+    pub(crate) config: PathBuf,
+    /// What the end of the configuration says of audit records.
+    audit: String,
     scratch: Scratch,
 }
 
@@ -35,8 +40,8 @@ impl Gateway {
     /// The same, after `prepare` had a look at the command.
     pub(crate) fn start_with(yaml: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         let scratch = Scratch::new("gateway");
-        let audit = scratch.path().join("audit.jsonl");
-        let audit = serde_json::json!({ "sink": "file", "path": audit });
+        let records = scratch.path().join("audit.jsonl");
+        let audit = serde_json::json!({ "sink": "file", "path": records });
         // Lines for each request would drown what the gateway says of itself.
         let audit = if yaml.contains("audit:") {
             String::new()
@@ -46,7 +51,7 @@ impl Gateway {
         let config = scratch.write("weir.yaml", &format!("{yaml}{audit}"));
         let admin = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-        command.arg("serve").arg("--config").arg(config);
+        command.arg("serve").arg("--config").arg(&config);
         command.args(["--listen", "127.0.0.1:0", "--admin-listen", &admin]);
         command.current_dir(scratch.path());
         prepare(&mut command);
@@ -63,6 +68,8 @@ impl Gateway {
             process,
             base,
             admin: format!("http://{admin}"),
+            config,
+            audit,
             scratch,
         }
     }
@@ -158,6 +165,36 @@ impl Gateway {
     pub(crate) fn says(&self, text: &str) {
         self.process
             .wait_line(START_LIMIT, |line| line.contains(text).then_some(()));
+    }
+
+    /// Puts another configuration in the place of the one that it was started with, as an editor does: in one step.
+    pub(crate) fn configure(&self, yaml: &str) {
+        let draft = self.config.with_extension("draft");
+        std::fs::write(&draft, self.whole(yaml)).expect("the folder is writable");
+        std::fs::rename(&draft, &self.config).expect("the folder is writable");
+    }
+
+    /// What stands in the file for a configuration text.
+    pub(crate) fn whole(&self, yaml: &str) -> String {
+        format!("{yaml}{}", self.audit)
+    }
+
+    /// Has the configuration read again: `POST /reload`.
+    pub(crate) async fn reload(&self) -> wire::Answer {
+        let url = format!("{}/reload", self.admin);
+        let answer = wire::send(http::Method::POST, &url, &[], "").await;
+        answer.expect("the admin listener answers")
+    }
+
+    /// The value of a metric without labels or with these; 0 if it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let metrics = wire::get(&format!("{}/metrics", self.admin)).await;
+        let metrics = metrics.expect("the admin listener answers");
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        let mut lines = text.lines();
+        lines
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or_default()
     }
 
     /// Tells it to open its files again: SIGHUP.

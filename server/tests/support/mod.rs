@@ -14,5 +14,6 @@ pub(crate) mod raw;
 pub(crate) mod scratch;
 pub(crate) mod scripted;
 pub(crate) mod site;
+pub(crate) mod stream;
 pub(crate) mod upstream;
 pub(crate) mod wire;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -11,6 +11,14 @@ use serde_json::{Value, json};
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    gate: Arc<Gate>,
+}
+
+/// Holds up calls of the tool `hold`.
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
 }
 
 /// One request.
@@ -35,19 +43,32 @@ impl Site {
             .local_addr()
             .expect("a bound socket has an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let gate = Arc::new(Gate::default());
         let (all, tools) = (Arc::clone(&seen), Arc::new(tools));
+        let holding = Arc::clone(&gate);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (seen, tools) = (Arc::clone(&all), Arc::clone(&tools));
-                thread::spawn(move || converse(stream, &seen, &tools));
+                let gate = Arc::clone(&holding);
+                thread::spawn(move || converse(stream, &seen, &tools, &gate));
             }
         });
-        Self { address, seen }
+        Self {
+            address,
+            seen,
+            gate,
+        }
     }
 
     /// The `servers:` entry.
     pub(crate) fn entry(&self) -> String {
         super::upstream::http_entry(&format!("http://{}/mcp", self.address))
+    }
+
+    /// Answers the calls of `hold`: those that wait, and all that come.
+    pub(crate) fn release(&self) {
+        *self.gate.open.lock().expect("no reader panicked") = true;
+        self.gate.opened.notify_all();
     }
 
     /// Everything that came so far.
@@ -76,7 +97,12 @@ pub(crate) fn tool(name: &str) -> Value {
     json!({ "name": name, "description": "A tool.", "inputSchema": { "type": "object" } })
 }
 
-fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, tools: &[Value]) -> Option<()> {
+fn converse(
+    stream: TcpStream,
+    seen: &Mutex<Vec<Seen>>,
+    tools: &[Value],
+    gate: &Gate,
+) -> Option<()> {
     let _ = stream.set_nodelay(true);
     let mut writer = stream.try_clone().ok()?;
     let mut reader = BufReader::new(stream);
@@ -97,8 +123,14 @@ fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, tools: &[Value]) -> Opti
         reader.read_exact(&mut body).ok()?;
         let message = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let answer = answer(&message, tools);
+        let is_held = message["params"]["name"] == "hold";
         let seen_now = Seen { headers, message };
         seen.lock().expect("no reader panicked").push(seen_now);
+        if is_held {
+            let open = gate.open.lock().expect("no reader panicked");
+            let held = gate.opened.wait_while(open, |open| !*open);
+            drop(held.expect("no reader panicked"));
+        }
         let head = match &answer {
             Some(answer) => format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -119,7 +151,7 @@ fn answer(message: &Value, tools: &[Value]) -> Option<String> {
     let mut result = match message["method"].as_str().unwrap_or_default() {
         "server/discover" => json!({
             "supportedVersions": [super::mcp::MODERN],
-            "capabilities": { "tools": {} },
+            "capabilities": { "tools": { "listChanged": true } },
         }),
         "tools/list" => json!({ "tools": tools }),
         "tools/call" => {

@@ -23,7 +23,7 @@ pub struct JwtConfig {
 }
 
 /// One issuer of access tokens.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
     /// The value of `iss`, compared exactly.
@@ -66,7 +66,7 @@ pub struct IssuerConfig {
 }
 
 /// The names of claims: a name such as `roles`, or a JSON pointer such as `/realm_access/roles`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClaimNames {
     /// The user id; default `sub`. A text.
@@ -136,6 +136,14 @@ impl IssuerConfig {
         } else {
             let path = self.jwks.strip_prefix("file:").unwrap_or(&self.jwks);
             KeyPlace::File(path.into())
+        }
+    }
+
+    /// The file that the keys are in, if they are in one.
+    pub(in crate::builtin) fn key_file(&self) -> Option<PathBuf> {
+        match self.key_place() {
+            KeyPlace::File(path) => Some(path),
+            KeyPlace::Url(..) => None,
         }
     }
 

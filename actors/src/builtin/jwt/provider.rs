@@ -11,7 +11,7 @@ use weir_plugin_protocol::{Credentials, Secret, UserPrincipal};
 
 use super::algorithm::Algorithm;
 use super::claims::ClaimRules;
-use super::config::JwtConfig;
+use super::config::{IssuerConfig, JwtConfig};
 use super::key_source::{KeySource, Running};
 use super::token::{MAX_TOKEN_BYTES, Token};
 use crate::builtin::Misconfigured;
@@ -42,6 +42,7 @@ struct Issuer {
     rules: ClaimRules,
     algorithms: Vec<Algorithm>,
     keys: Arc<KeySource>,
+    config: IssuerConfig,
 }
 
 type TokenHash = [u8; digest::SHA256_OUTPUT_LEN];
@@ -81,16 +82,34 @@ impl JwtAuth {
         resource: Option<&str>,
         outside: &Outside,
     ) -> Result<Self, Misconfigured> {
+        Self::load_after(config, resource, outside, &[])
+    }
+
+    /// The same, when there are providers already: keys that were fetched for an issuer which did not change are kept,
+    /// so that nobody has to wait for them, or for an issuer that is down. Verdicts are not kept.
+    pub fn load_after(
+        config: &JwtConfig,
+        resource: Option<&str>,
+        outside: &Outside,
+        before: &[Self],
+    ) -> Result<Self, Misconfigured> {
         config.check(resource)?;
+        let known = |issuer: &IssuerConfig| {
+            let mut issuers = before.iter().flat_map(|provider| &provider.inner.issuers);
+            let known =
+                issuers.find(|known| known.config == *issuer && issuer.key_file().is_none());
+            known.map(|known| known.keys.clone())
+        };
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for (index, issuer) in config.issuers.iter().enumerate() {
-            let keys = KeySource::new(issuer, outside);
+            let keys = known(issuer).unwrap_or_else(|| Arc::new(KeySource::new(issuer, outside)));
             keys.read_file()
                 .map_err(|problem| Misconfigured::new(format!("issuers[{index}].jwks"), problem))?;
             issuers.push(Issuer {
                 rules: ClaimRules::new(issuer, resource),
                 algorithms: issuer.algorithms.clone(),
-                keys: Arc::new(keys),
+                keys,
+                config: issuer.clone(),
             });
         }
         Ok(Self {

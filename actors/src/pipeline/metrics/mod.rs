@@ -27,6 +27,7 @@ pub mod admission;
 pub mod audit;
 pub mod config;
 pub mod pins;
+pub mod reloads;
 pub mod sessions;
 pub mod supervision;
 pub mod upstreams;
@@ -59,6 +60,8 @@ pub struct Metrics {
     pub pins: pins::PinMetrics,
     /// Legacy sessions.
     pub sessions: sessions::SessionMetrics,
+    /// Readings of the configuration.
+    pub reloads: reloads::ReloadMetrics,
     /// Parts that failed.
     pub supervision: supervision::SupervisionMetrics,
     /// The audit log.
@@ -84,6 +87,7 @@ impl Metrics {
             upstreams: upstreams::UpstreamMetrics::register(&register)?,
             pins: pins::PinMetrics::register(&register)?,
             sessions: sessions::SessionMetrics::register(&register, &config)?,
+            reloads: reloads::ReloadMetrics::register(&register)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,
             audit: audit::AuditMetrics::register(&register)?,
             registry,

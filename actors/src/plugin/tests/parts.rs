@@ -13,7 +13,7 @@ use crate::builtin::always_allow::AlwaysAllow;
 use crate::builtin::audit_lines::{AuditTarget, DiskLines, audit_log};
 use crate::builtin::desktop_implicit::DesktopImplicit;
 use crate::builtin::noop_telemetry::NoopTelemetry;
-use crate::builtin::static_credentials::StaticCredentials;
+use crate::upstream::UpstreamBoard;
 
 #[tokio::test]
 async fn closing_twice_is_no_error_and_calling_then_is_one() {
@@ -49,10 +49,7 @@ fn parts_in_memory_answer_as_the_contract_says() {
             ),
             (Role::PolicyEvaluator, Part::Policy(Arc::new(AlwaysAllow))),
             (Role::CredentialStorage, Part::CredentialStorage),
-            (
-                Role::AuthProxy,
-                Part::AuthProxy(Arc::new(StaticCredentials::default())),
-            ),
+            (Role::AuthProxy, Part::AuthProxy(UpstreamBoard::new([]))),
             (Role::Telemetry, Part::Telemetry(Arc::new(NoopTelemetry))),
         ] {
             let transport = Arc::new(InMemoryTransport::new(part));
