@@ -66,6 +66,14 @@ pub(crate) fn milliseconds_at(histogram: &Histogram<u64>, percentile: f64) -> f6
     histogram.value_at_percentile(percentile) as f64 / 1e6
 }
 
+/// The middle one, or the mean of the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2)?;
+    let lower = values.get((values.len() - 1) / 2)?;
+    Some((upper + lower) / 2.0)
+}
+
 // === impl Cost ===
 
 impl Cost {
@@ -227,4 +235,17 @@ fn percentiles(histogram: &Histogram<u64>) -> Value {
         .collect();
     named.insert("max".to_owned(), microseconds(histogram.max()));
     Value::Object(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0]), Some(3.0));
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), Some(3.0));
+    }
 }

@@ -9,7 +9,7 @@ use super::contestant::Contestant;
 use super::environment::Environment;
 use super::goals::Goal;
 use crate::load::Pace;
-use crate::measurement::{Cost, Measurement, milliseconds_at};
+use crate::measurement::{Cost, Measurement, median, milliseconds_at};
 use crate::message::Era;
 
 /// What is asked of everybody.
@@ -259,26 +259,5 @@ impl std::fmt::Display for Load {
             Self::Closed(connections) => write!(formatter, "{connections} connections"),
             Self::Open(rate) => write!(formatter, "{rate} calls/s"),
         }
-    }
-}
-
-/// The middle one, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let upper = values.get(values.len() / 2)?;
-    let lower = values.get((values.len() - 1) / 2)?;
-    Some((upper + lower) / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians_are_in_the_middle() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![3.0]), Some(3.0));
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), Some(3.0));
     }
 }

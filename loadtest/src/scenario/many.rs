@@ -1,6 +1,7 @@
 //! Many servers behind one gateway, of which one hangs and one crashes again and again. The others should not notice: their
-//! calls are measured first while all are well, then while the two are not, in the same process.
+//! calls are measured while all are well and while the two are not, in turns, in one process.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::site::{Place, Site};
 use super::steady::wait_until_all_answer;
 use crate::failure::Failure;
 use crate::load::{Pace, Running};
-use crate::measurement::{Measurement, milliseconds_at};
+use crate::measurement::{Measurement, median, milliseconds_at};
 use crate::stand::{
     Directory, GatewayPlan, Pipeline, Servers, Upstream, http_server, own_program, stdio_server,
 };
@@ -19,6 +20,9 @@ use crate::target::Target;
 
 /// The sick servers.
 const SICK: [&str; 2] = ["hangs", "crashes"];
+
+/// Connections that may wait for a sick server.
+const MAX_SICK_CONNECTIONS: usize = 2_000;
 
 /// How long calls to the sick servers are waited for: longer than the gateway's deadline.
 const SICK_ANSWER_LIMIT: Duration = Duration::from_secs(20);
@@ -31,15 +35,18 @@ pub(crate) struct Arguments {
     /// Servers, the two sick ones included.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(3..=1000))]
     servers: u16,
-    /// Seconds of each of the two measurements.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// How often each is measured; medians are compared.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Calls a second to the others, together.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// Connections that call the sick ones, half of them each, as fast as they answer.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_000))]
-    sick_connections: u16,
+    /// Calls a second to each of the sick ones, whatever becomes of them.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    sick_rate: u32,
     /// The gateway's deadline of a call, in seconds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=15))]
     deadline_seconds: u64,
@@ -70,56 +77,53 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     wait_until_all_answer(&site, arguments.place.era)?;
     let sick: Vec<Target> = site.targets.drain(..SICK.len()).collect();
 
-    let baseline = measure(&site, arguments)?;
-    fall_ill(&sickness)?;
-    let calls_to_the_sick: Vec<Running> = sick
-        .into_iter()
-        .map(|target| call_the_sick(&site, arguments, target))
-        .collect();
-    let disturbed = measure(&site, arguments)?;
-    let to_the_sick = calls_to_the_sick
-        .into_iter()
-        .map(Running::stop)
-        .collect::<Result<Vec<_>, _>>()?;
+    let (mut calm, mut disturbed) = (Vec::new(), Vec::new());
+    let mut to_the_sick: [Vec<Measurement>; SICK.len()] = [const { Vec::new() }; SICK.len()];
+    for _ in 0..arguments.rounds {
+        calm.push(measure(&site, arguments)?);
+        fall_ill(&sickness)?;
+        let calls: Vec<Running> = sick
+            .iter()
+            .map(|target| call_the_sick(&site, arguments, target))
+            .collect();
+        disturbed.push(measure(&site, arguments)?);
+        for (calls, all) in calls.into_iter().zip(&mut to_the_sick) {
+            all.push(calls.stop()?);
+        }
+        get_well(&sickness)?;
+        // Until nothing of it is left.
+        std::thread::sleep(Duration::from_secs(arguments.deadline_seconds + 1));
+    }
     site.is_alive()?;
 
     let mut findings = Findings::new(format!(
-        "many: {} servers of which one hangs and one crashes, {} calls/s to the others for {} s, {} era",
+        "many: {} servers of which one hangs and one crashes, {} calls/s to the others, {} times {} s, {} era",
         arguments.servers,
         arguments.rate,
+        arguments.rounds,
         arguments.seconds,
         arguments.place.era.name()
     ));
-    tell_of("all well", &baseline, &mut findings);
-    tell_of("two sick", &disturbed, &mut findings);
-    let calm = milliseconds_at(&baseline.latency, 99.0);
-    let ratio = milliseconds_at(&disturbed.latency, 99.0) / calm.max(1e-9);
+    let calm = tell_of("all well", &calm, &mut findings);
+    let disturbed = tell_of("two sick", &disturbed, &mut findings);
+    let ratio = disturbed / calm.max(1e-9);
     findings.at_most("p99 to p99 while all were well", ratio, "", 1.2);
-    for (name, calls) in SICK.iter().zip(&to_the_sick) {
-        let good = calls.latency.len();
-        findings.fact(format!("{name}: calls answered well"), good as f64, "");
-        for (failure, count) in &calls.failures {
-            findings.fact(format!("{name}: {failure}"), *count as f64, "");
-        }
-        let unanswered = calls.count(Failure::is_unanswered);
-        findings.none(format!("{name}: calls without an answer"), unanswered);
-        let refused = milliseconds_at(&calls.refusals, 50.0);
-        findings.fact(
-            format!("{name}: p50 to an answer that says no"),
-            refused,
-            "ms",
-        );
+    for (name, runs) in SICK.iter().zip(&to_the_sick) {
+        tell_of_the_sick(name, runs, &mut findings);
     }
     Ok(findings.tell(arguments.place.json))
 }
 
 /// Calls one of the sick servers until it is stopped.
-fn call_the_sick(site: &Site, arguments: &Arguments, target: Target) -> Running {
+fn call_the_sick(site: &Site, arguments: &Arguments, target: &Target) -> Running {
     let longest = Duration::from_secs(arguments.seconds) * 4;
-    let connections = usize::from(arguments.sick_connections).div_ceil(SICK.len());
-    let mut plan = site.plan(arguments.place.era, connections, longest);
+    let mut plan = site.plan(arguments.place.era, 16, longest);
+    plan.pace = Pace::Open {
+        rate: arguments.sick_rate.into(),
+        max_connections: MAX_SICK_CONNECTIONS,
+    };
     plan.warmup = Duration::ZERO;
-    plan.targets = vec![target];
+    plan.targets = vec![target.clone()];
     plan.answer_limit = SICK_ANSWER_LIMIT;
     plan.pid = None;
     plan.start()
@@ -163,15 +167,41 @@ fn fall_ill(sickness: &Path) -> Result<(), String> {
     std::fs::write(sickness, "").map_err(|error| format!("{}: {error}", sickness.display()))
 }
 
-fn tell_of(when: &str, measurement: &Measurement, findings: &mut Findings) {
-    findings.fact(
-        format!("{when}: calls"),
-        measurement.latency.len() as f64,
-        "",
-    );
+fn get_well(sickness: &Path) -> Result<(), String> {
+    std::fs::remove_file(sickness).map_err(|error| format!("{}: {error}", sickness.display()))
+}
+
+/// Returns the median of p99, in milliseconds.
+fn tell_of(when: &str, runs: &[Measurement], findings: &mut Findings) -> f64 {
+    let calls: u64 = runs.iter().map(|run| run.latency.len()).sum();
+    findings.fact(format!("{when}: calls"), calls as f64, "");
+    let median_of = |percentile: f64| {
+        let values = runs
+            .iter()
+            .map(|run| milliseconds_at(&run.latency, percentile));
+        median(values.collect()).unwrap_or_default()
+    };
     for (name, percentile) in [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)] {
-        let value = milliseconds_at(&measurement.latency, percentile);
-        findings.fact(format!("{when}: {name}"), value, "ms");
+        findings.fact(format!("{when}: {name}"), median_of(percentile), "ms");
     }
-    findings.none(format!("{when}: calls failed"), measurement.failed());
+    let failed = runs.iter().map(Measurement::failed).sum();
+    findings.none(format!("{when}: calls failed"), failed);
+    median_of(99.0)
+}
+
+fn tell_of_the_sick(name: &str, runs: &[Measurement], findings: &mut Findings) {
+    let good: u64 = runs.iter().map(|run| run.latency.len()).sum();
+    findings.fact(format!("{name}: calls answered well"), good as f64, "");
+    let mut failures: BTreeMap<Failure, u64> = BTreeMap::new();
+    for (failure, count) in runs.iter().flat_map(|run| &run.failures) {
+        *failures.entry(*failure).or_default() += count;
+    }
+    for (failure, count) in &failures {
+        findings.fact(format!("{name}: {failure}"), *count as f64, "");
+    }
+    let unanswered = runs.iter().map(|run| run.count(Failure::is_unanswered));
+    findings.none(format!("{name}: calls without an answer"), unanswered.sum());
+    let half = runs.iter().map(|run| milliseconds_at(&run.refusals, 50.0));
+    let half = median(half.collect()).unwrap_or_default();
+    findings.fact(format!("{name}: p50 to an answer that says no"), half, "ms");
 }
