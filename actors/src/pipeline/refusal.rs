@@ -27,6 +27,8 @@ pub enum Refusal {
     Wire(mcp::Refusal),
     /// HTTP 403: the `Host` header names somebody else (DNS rebinding).
     HostRefused(String),
+    /// HTTP 400: the head of the request can be read in more than one way, or asks for something else than HTTP.
+    BadHead(&'static str),
     /// HTTP 403: the `Origin` is not allowed.
     OriginRefused(String),
     /// HTTP 307: what is wanted is at another path.
@@ -279,6 +281,7 @@ impl Refusal {
                 let message = format!("host {host:?} is not served here");
                 Row::own(Refused, 403, "host_refused", message)
             }
+            Self::BadHead(what) => Row::rpc(400, code::INVALID_REQUEST, "bad_head", what),
             Self::OriginRefused(origin) => {
                 let message = format!("origin {origin:?} is not allowed");
                 Row::own(Refused, 403, "origin_refused", message)

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::level::{FIELDS, Level, VERSION_KEY};
-use super::scan::{Flaw, Scanner};
+use super::scan::{Flaw, Scanner, What};
 use super::{Field, unquote};
 
 /// A piece of a text, in bytes. Empty: not there.
@@ -94,6 +94,16 @@ impl Span {
     }
 }
 
+/// An id that no number format can hold is JSON all the same: the message is what is wrong.
+#[cold]
+fn in_field(field: Field, flaw: Flaw) -> Flaw {
+    let what = match (field, flaw.what) {
+        (Field::Id, What::Range) => What::LargeId,
+        (_, what) => what,
+    };
+    Flaw { what, ..flaw }
+}
+
 // === impl Reading ===
 
 impl<'a> Reading<'_, 'a> {
@@ -132,7 +142,10 @@ impl<'a> Reading<'_, 'a> {
         let start = self.scanner.at();
         match field.opens() {
             Some(inner) if !known && self.scanner.peek() == b'{' => self.object(inner, open + 1)?,
-            _ => self.scanner.value(open + 1)?,
+            _ => self
+                .scanner
+                .value(open + 1)
+                .map_err(|flaw| in_field(field, flaw))?,
         }
         if known {
             self.id_in_doubt(field);

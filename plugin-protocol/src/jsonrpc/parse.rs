@@ -178,7 +178,7 @@ fn not_an_object(mut scanner: Scanner<'_>, start: usize) -> ParseError {
 fn flawed(flaw: Flaw, text: &str) -> ParseError {
     let offset = flaw.at as usize;
     match flaw.what {
-        What::TooDeep => ParseError::not_a_message(offset, flaw.what.text()),
+        What::TooDeep | What::LargeId => ParseError::not_a_message(offset, flaw.what.text()),
         What::Unexpected if offset >= text.len() => ParseError::not_json(offset, "unexpected end"),
         what => ParseError::not_json(offset, what.text()),
     }

@@ -19,6 +19,7 @@ pub(super) enum What {
     Surrogate,
     Number,
     Range,
+    LargeId,
     TooDeep,
 }
 
@@ -51,6 +52,7 @@ impl What {
             Self::Surrogate => "lone surrogate in a string",
             Self::Number => "malformed number",
             Self::Range => "number out of range",
+            Self::LargeId => "\"id\" is out of range",
             Self::TooDeep => "nested too deep",
         }
     }

@@ -132,8 +132,16 @@ async fn serve(
         request_bytes,
         tell_timing: face.meter.tells_timing(|| read::asks_for_timing(&request)),
     };
+    // When the framing of a body is broken, the connection ends with what is answered now.
+    let at_once = match &arrival.request {
+        ClientRequest::Refused(Refusal::BodyUnreadable) => Some(Refusal::BodyUnreadable),
+        _ => None,
+    };
     let (exchange, answer) = Exchange::admit(arrival, permit, slot, face.meter.clone());
     face.door.enter(exchange);
+    if let Some(refusal) = at_once {
+        return write::refused(refusal);
+    }
     match answer.await {
         Ok(response) => write::response(response),
         // The exchange answers when it is dropped, so this cannot happen; if it does, it is no silence either.

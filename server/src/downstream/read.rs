@@ -289,6 +289,9 @@ pub(super) async fn body(
             continue;
         }
         if whole.is_empty() {
+            // At once as large as it will be, if that was said: nothing is moved again, and untouched memory costs none.
+            let rest = announced.map_or(0, |length| length as usize);
+            whole.reserve(rest.max(here));
             whole.extend_from_slice(&std::mem::take(&mut first));
         }
         whole.extend_from_slice(&chunk);

@@ -21,6 +21,8 @@ use tokio::net::TcpStream;
 const TICK: Duration = Duration::from_millis(500);
 /// How long the rest of a body that nobody wants any more is thrown away before the connection is closed.
 const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of such a body that are thrown away; more are left where they are, and their sender waits.
+const UNWANTED: usize = 1024 * 1024;
 /// Bytes that a reader has to take to count as reading, unless it takes all there is.
 const PROGRESS: usize = 64 * 1024;
 
@@ -61,6 +63,7 @@ pub(crate) struct Conduct {
     taken: Cell<usize>,
     /// Set when the answer was the last one.
     closing: Cell<bool>,
+    unwanted: Cell<usize>,
     cut: Cell<Option<Cut>>,
 }
 
@@ -116,6 +119,7 @@ impl Watch {
             stalled: Cell::default(),
             taken: Cell::default(),
             closing: Cell::default(),
+            unwanted: Cell::default(),
             cut: Cell::default(),
         });
         self.watched.borrow_mut().push(Rc::downgrade(&conduct));
@@ -160,10 +164,21 @@ impl Conduct {
         Busy(Rc::clone(self))
     }
 
-    fn heard(&self) {
-        if self.busy.get() == 0 && self.head.get().is_none() {
+    fn heard(&self, bytes: usize) {
+        if self.busy.get() > 0 {
+            return;
+        }
+        if self.head.get().is_none() {
             self.head.set(Some(self.watch.now.get()));
         }
+        if self.closing.get() {
+            self.unwanted.set(self.unwanted.get() + bytes);
+        }
+    }
+
+    /// Whether enough was thrown away.
+    fn hears_no_more(&self) -> bool {
+        self.unwanted.get() >= UNWANTED
     }
 
     fn took(&self, bytes: usize) {
@@ -267,11 +282,18 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.conduct.verdict()?;
+        if self.conduct.hears_no_more() {
+            self.conduct.waits(context);
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         match &read {
-            Poll::Ready(Ok(())) if buffer.filled().len() > before => self.conduct.heard(),
-            Poll::Ready(_) => {}
+            Poll::Ready(Ok(())) => match buffer.filled().len() - before {
+                0 => {}
+                bytes => self.conduct.heard(bytes),
+            },
+            Poll::Ready(Err(_)) => {}
             Poll::Pending => self.conduct.waits(context),
         }
         read

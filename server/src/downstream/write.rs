@@ -114,7 +114,12 @@ pub(super) fn response(answer: Response) -> HttpResponse {
 
 /// The one answer that leaves no record, because none can be written.
 pub(super) fn unrecorded() -> HttpResponse {
-    let outcome = Refusal::AuditUnavailable.outcome(None);
+    refused(Refusal::AuditUnavailable)
+}
+
+/// Writes a refusal that the pipeline is not waited for with.
+pub(super) fn refused(refusal: Refusal) -> HttpResponse {
+    let outcome = refusal.outcome(None);
     response(Response {
         status: outcome.status,
         headers: outcome.headers,

@@ -207,3 +207,24 @@ pub(crate) fn call(tool: &str, arguments: Value) -> String {
         .collect();
     format!("{}{body}", head("POST /mcp HTTP/1.1", &lines))
 }
+
+/// The alphabet and padding of RFC 4648, section 4.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let mut bits = 0_u32;
+        for place in 0..3 {
+            bits = bits << 8 | u32::from(three.get(place).copied().unwrap_or(0));
+        }
+        for place in 0..4 {
+            let letter = ALPHABET[(bits >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= three.len() {
+                letter as char
+            } else {
+                '='
+            });
+        }
+    }
+    text
+}

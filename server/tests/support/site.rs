@@ -31,9 +31,10 @@ pub(crate) struct Seen {
 }
 
 impl Site {
-    /// Offers the tools that it knows: `echo` gives back `text`, `big` gives `bytes` bytes.
+    /// Offers the tools that it knows: `echo` gives back `text`, `big` gives `bytes` bytes, `ask` and `beg` ask the
+    /// user something first.
     pub(crate) fn start() -> Self {
-        Self::offering(vec![tool("echo"), tool("big")])
+        Self::offering(["echo", "big", "ask", "beg"].map(tool).to_vec())
     }
 
     /// Offers whatever `tools` says; every call of an unknown one gives `called NAME`.
@@ -145,6 +146,11 @@ fn converse(
     }
 }
 
+fn asks(params: &Value) -> bool {
+    let asking = matches!(params["name"].as_str(), Some("ask" | "beg"));
+    asking && params.get("requestState").is_none()
+}
+
 fn answer(message: &Value, tools: &[Value]) -> Option<String> {
     let id = message.get("id")?;
     let params = &message["params"];
@@ -154,6 +160,12 @@ fn answer(message: &Value, tools: &[Value]) -> Option<String> {
             "capabilities": { "tools": { "listChanged": true } },
         }),
         "tools/list" => json!({ "tools": tools }),
+        "tools/call" if asks(params) => json!({
+            "resultType": "input_required",
+            "requestState": "state of the site",
+            "inputRequests": { "name": { "method": "elicitation/create", "params": {
+                "mode": "form", "message": "Who?", "requestedSchema": { "type": "object", "properties": {} } } } },
+        }),
         "tools/call" => {
             let arguments = &params["arguments"];
             let text = match params["name"].as_str().unwrap_or_default() {
@@ -168,7 +180,9 @@ fn answer(message: &Value, tools: &[Value]) -> Option<String> {
             return Some(json!({ "jsonrpc": "2.0", "id": id, "error": error }).to_string());
         }
     };
-    result["resultType"] = "complete".into();
+    if result.get("resultType").is_none() {
+        result["resultType"] = "complete".into();
+    }
     if message["method"] != "tools/call" {
         result["ttlMs"] = 60_000.into();
         result["cacheScope"] = "public".into();

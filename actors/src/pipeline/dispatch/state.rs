@@ -51,8 +51,12 @@ pub(super) fn unwrap(
     let plain = desk
         .sealer
         .open(&binding(grant, server, request), &sealed)?;
-    let envelope: Envelope = serde_json::from_slice(&plain).ok()?;
-    (envelope.expires >= now()).then_some(envelope.state)
+    still_good(&plain, now())
+}
+
+fn still_good(plain: &[u8], now: u64) -> Option<String> {
+    let envelope: Envelope = serde_json::from_slice(plain).ok()?;
+    (envelope.expires >= now).then_some(envelope.state)
 }
 
 fn binding(grant: &Grant, server: &ServerName, request: &Message) -> Vec<u8> {
@@ -112,4 +116,21 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_state_is_none() {
+        let envelope = Envelope {
+            expires: 1_000,
+            state: "\"s\"".to_owned(),
+        };
+        let plain = serde_json::to_vec(&envelope).unwrap();
+        assert_eq!(still_good(&plain, 1_000).as_deref(), Some("\"s\""));
+        assert_eq!(still_good(&plain, 1_001), None);
+        assert_eq!(still_good(b"{}", 0), None);
+    }
 }

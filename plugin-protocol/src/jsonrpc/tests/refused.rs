@@ -381,6 +381,14 @@ fn hostile_keys_are_not_echoed_at_length() {
 }
 
 #[test]
+fn an_id_that_no_parser_can_hold_is_json_and_no_id() {
+    for number in ["1e400", &"9".repeat(400)] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"m"}}"#);
+        assert_eq!(refused(text, -32600, 22, "\"id\" is out of range"), None);
+    }
+}
+
+#[test]
 fn numbers_that_no_parser_can_hold_are_no_json() {
     for number in ["1e400", "-1E+309", &"9".repeat(310), &"9".repeat(1_000_000)] {
         let text = format!(
