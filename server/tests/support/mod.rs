@@ -16,4 +16,5 @@ pub(crate) mod scripted;
 pub(crate) mod site;
 pub(crate) mod stream;
 pub(crate) mod upstream;
+pub(crate) mod watched;
 pub(crate) mod wire;
