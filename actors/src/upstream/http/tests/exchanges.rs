@@ -271,3 +271,101 @@ fn closes_what_is_idle_too_long_or_too_many() {
         assert_eq!(client.idle_connections(), 0);
     });
 }
+
+#[test]
+fn an_answer_that_comes_before_the_request_has_ended_is_heard() {
+    on_one_thread(async {
+        let (listener, target) = listen().await;
+        let (heard, done) = tokio::sync::oneshot::channel::<()>();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut some = vec![0; 1000];
+            stream.read_exact(&mut some).await.unwrap();
+            let refusal = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig";
+            stream.write_all(refusal).await.unwrap();
+            // It reads no further, and stays open until the refusal was heard.
+            let _ = done.await;
+        });
+        let client = client();
+        let body = Bytes::from(vec![b'x'; 64 << 20]);
+        let answer = client.send(&target, Method::POST, HeaderMap::new(), body);
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, 413);
+        assert_eq!(answer.bytes(CAP).await.unwrap(), "big");
+        assert_eq!(client.idle_connections(), 0);
+        heard.send(()).unwrap();
+    });
+}
+
+#[test]
+fn what_nobody_asked_for_ends_a_connection() {
+    on_one_thread(async {
+        let two = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\naHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nb";
+        let (target, seen) = serve(vec![answer(two), ok("c")]).await;
+        let client = client();
+        assert_eq!(post_and_read(&client, &target).await.unwrap(), "a");
+        assert_eq!(post_and_read(&client, &target).await.unwrap(), "c");
+        assert_eq!(seen.requests(), [1, 1]);
+
+        // The same, but it comes while the connection is idle.
+        let client = self::client();
+        let (listener, target) = listen().await;
+        let (said, late) = tokio::sync::oneshot::channel::<()>();
+        tokio::task::spawn_local(async move {
+            let (mut first, _) = listener.accept().await.unwrap();
+            read_request(&mut first).await.unwrap();
+            first.write_all(&ok("a").answer).await.unwrap();
+            late.await.unwrap();
+            first.write_all(&ok("stray").answer).await.unwrap();
+            let (mut second, _) = listener.accept().await.unwrap();
+            read_request(&mut second).await.unwrap();
+            second.write_all(&ok("b").answer).await.unwrap();
+        });
+        assert_eq!(post_and_read(&client, &target).await.unwrap(), "a");
+        said.send(()).unwrap();
+        while client.idle_connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(post_and_read(&client, &target).await.unwrap(), "b");
+    });
+}
+
+#[test]
+fn idle_connections_that_the_upstream_closes_are_closed() {
+    on_one_thread(async {
+        let (target, seen) = serve(vec![answer_and_close(
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na",
+        )])
+        .await;
+        let client = client();
+        assert_eq!(post_and_read(&client, &target).await.unwrap(), "a");
+        seen.closed(0).await;
+        // The client would keep it for 30 s; the story is given up before.
+        while client.idle_connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn large_answers_come_whole_however_they_are_framed() {
+    on_one_thread(async {
+        let body = "0123456789abcdef".repeat(CAP / 16);
+        let chunked = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        );
+        let until_closed = format!("HTTP/1.1 200 OK\r\n\r\n{body}");
+        let (target, seen) = serve(vec![
+            ok(&body),
+            answer(&chunked),
+            answer_and_close(&until_closed),
+        ])
+        .await;
+        let client = client();
+        for _ in 0..3 {
+            assert!(post_and_read(&client, &target).await.unwrap() == body);
+        }
+        assert_eq!(seen.requests(), [3]);
+    });
+}
