@@ -18,6 +18,12 @@ use crate::target::Target;
 /// Every so many configurations one is invalid.
 const INVALID_EVERY: u32 = 10;
 
+/// So many kinds of changes take turns.
+const KINDS: u32 = 4;
+
+/// The kind that adds a server.
+const NEW_SERVER: u32 = 3;
+
 /// Longer than any run.
 const LIMIT: Duration = Duration::from_secs(3_600);
 
@@ -84,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         .plan(arguments.place.era, arguments.connections.into(), LIMIT)
         .start();
     std::thread::sleep(Duration::from_secs(1));
-    let outcome = reload_again_and_again(arguments, site.gateway.as_ref(), &trigger);
+    let outcome = reload_again_and_again(arguments, &site, &trigger);
     std::thread::sleep(Duration::from_secs(1));
     let measurement = load.stop()?;
     let outcome = outcome?;
@@ -96,7 +102,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
         arguments.interval_ms,
         arguments.place.era.name()
     ));
-    findings.fact("accepted", outcome.accepted.into(), "");
+    let accepted = match trigger {
+        Trigger::Hangup(_) => "signals sent",
+        _ => "accepted",
+    };
+    findings.fact(accepted, outcome.accepted.into(), "");
     findings.fact("refused", outcome.refused.into(), "");
     findings.none("wrong answers to a reload", outcome.wrong.len() as u64);
     findings.fact("slowest reload", outcome.slowest.as_secs_f64() * 1e3, "ms");
@@ -136,9 +146,10 @@ fn trigger(arguments: &Arguments, gateway: Option<&Gateway>) -> Result<Trigger, 
 
 fn reload_again_and_again(
     arguments: &Arguments,
-    gateway: Option<&Gateway>,
+    site: &Site,
     trigger: &Trigger,
 ) -> Result<Outcome, String> {
+    let gateway = site.gateway.as_ref();
     let mut outcome = Outcome::default();
     for turn in 1..=arguments.reloads {
         // The configuration of another gateway is not ours to write.
@@ -155,7 +166,17 @@ fn reload_again_and_again(
                     .wrong
                     .push(format!("reload {turn} was invalid and accepted"));
             }
-            Ok(()) => outcome.accepted += 1,
+            Ok(()) => {
+                outcome.accepted += 1;
+                if let (Some(gateway), NEW_SERVER, Trigger::Post(_)) =
+                    (gateway, turn % KINDS, trigger)
+                    && !answers(site, arguments, &gateway.target(&new_server(turn))?)?
+                {
+                    let complaint =
+                        format!("reload {turn} was accepted and its new server does not answer");
+                    outcome.wrong.push(complaint);
+                }
+            }
             Err(reason) if invalid && reason.contains("weir.yaml") => outcome.refused += 1,
             Err(reason) if invalid => outcome.wrong.push(format!(
                 "reload {turn} was refused without naming the file: {reason}"
@@ -172,7 +193,7 @@ fn variant(gateway: &Gateway, turn: u32, invalid: bool) -> Value {
     let mut configuration = gateway.configuration.clone();
     let rule =
         json!({ "name": format!("of reload {turn}"), "effect": "deny", "tools": ["no_such_tool"] });
-    let change = match turn % 4 {
+    let change = match turn % KINDS {
         _ if invalid => json!({ "limits": { "no_such_limit": turn } }),
         0 => json!({ "limits": { "deadline": format!("{}s", 30 + turn % 60) } }),
         1 => {
@@ -184,13 +205,28 @@ fn variant(gateway: &Gateway, turn: u32, invalid: bool) -> Value {
         }
         // The server that is called: its calls in flight have to end well while its successor takes over.
         2 => json!({ "servers": { "echo": { "headers": { "X-Reload": turn.to_string() } } } }),
-        _ => {
+        NEW_SERVER => {
             let another = configuration.pointer("/servers/echo").cloned();
             json!({ "servers": { format!("s{turn}"): another } })
         }
+        _ => json!({}),
     };
     merge(&mut configuration, &change);
     configuration
+}
+
+/// Where the server is that is new in a turn.
+fn new_server(turn: u32) -> String {
+    format!("/servers/s{turn}/mcp")
+}
+
+/// Whether a call is answered well there.
+fn answers(site: &Site, arguments: &Arguments, target: &Target) -> Result<bool, String> {
+    let mut plan = site.plan(arguments.place.era, 1, Duration::from_secs(10));
+    plan.warmup = Duration::ZERO;
+    plan.calls = Some(1);
+    plan.targets = vec![target.clone()];
+    Ok(plan.run()?.latency.len() == 1)
 }
 
 /// By renaming, so that nobody reads half a file.
