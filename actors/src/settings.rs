@@ -21,6 +21,7 @@ use weir_plugin_protocol::role::{
 };
 use weir_plugin_protocol::{Credentials, UserPrincipal};
 
+use crate::admission::ServersLimits;
 use crate::builtin::challenge::{ProtectedResource, challenge};
 use crate::builtin::static_credentials::StaticCredentials;
 use crate::pipeline::LimitsConfig;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub credentials: Arc<StaticCredentials>,
     /// The bounds of one request. Those on many together belong to admission.
     pub limits: Arc<LimitsConfig>,
+    /// What each server is given.
+    pub servers: Arc<ServersLimits>,
 }
 
 /// Plays the roles before a configuration is there: nobody is let in.
@@ -70,6 +73,7 @@ impl Default for Settings {
             policy: Arc::new(Closed),
             credentials: Arc::default(),
             limits: Arc::default(),
+            servers: Arc::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::dispatch::{Desk, DispatchActor, TaskOwners};
 use super::policy::{PolicyActor, PolicyLane};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Drill, Exchange, Metrics, Refusal, Stage};
-use crate::admission::Callers;
+use crate::admission::{Callers, Gates};
 use crate::mailbox::Mailbox;
 use crate::seal::Sealer;
 use crate::session::Sessions;
@@ -54,6 +54,8 @@ pub struct PipelineParts {
     pub http: HttpClientConfig,
     /// What callers have taken.
     pub callers: Arc<Callers>,
+    /// The ways to the servers.
+    pub gates: Arc<Gates>,
     /// The counts.
     pub metrics: Arc<Metrics>,
     /// Turns true when the gateway stops.
@@ -159,6 +161,7 @@ impl Pipeline {
             DispatchActor::new(Rc::new(Desk {
                 client: HttpClient::new(parts.http.clone()),
                 board: parts.board.clone(),
+                gates: parts.gates.clone(),
                 sessions: parts.sessions.clone(),
                 tasks: parts.tasks.clone(),
                 sealer: parts.sealer.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::admission::{LimitRule, PrincipalLimits};
+use crate::admission::{LimitRule, PrincipalLimits, UpstreamLimits};
 use crate::builtin::Misconfigured;
 use crate::session::ReplayLimits;
 use crate::supervisor::duration::Span;
@@ -21,6 +21,8 @@ pub struct LimitsConfig {
     pub principal: PrincipalLimits,
     /// What some callers may do, and how often some tools may be called.
     pub rules: Vec<LimitRule>,
+    /// What every server is given unless its own block says otherwise.
+    pub upstream: UpstreamLimits,
     /// Streams that wait for events (legacy GET, `subscriptions/listen`) at once. One more is refused with 503.
     /// Default 10000.
     pub max_streams: usize,
@@ -105,6 +107,7 @@ impl Default for LimitsConfig {
             max_in_flight: 2048,
             principal: PrincipalLimits::default(),
             rules: Vec::new(),
+            upstream: UpstreamLimits::default(),
             max_streams: 10_000,
             max_body_bytes: 4 * 1024 * 1024,
             max_answer_bytes: 64 * 1024 * 1024,

@@ -133,9 +133,8 @@ impl PolicyLane {
         let deadline = self
             .callers
             .call(&settings.limits, &caller, &called, places)?;
-        if let Some(deadline) = deadline {
-            exchange.set_deadline(deadline);
-        }
+        let general = || settings.servers.of(&route.server.name).deadline;
+        exchange.set_deadline(deadline.unwrap_or_else(general));
         Ok(())
     }
 

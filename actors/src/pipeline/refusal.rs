@@ -123,6 +123,11 @@ pub enum Refusal {
         /// What was wrong.
         reason: String,
     },
+    /// HTTP 502: the server answered with more bytes than allowed.
+    AnswerTooLarge {
+        /// The server.
+        server: String,
+    },
     /// HTTP 504: the server did not answer before the deadline.
     UpstreamTimeout {
         /// The server.
@@ -177,6 +182,7 @@ impl Refusal {
                 | Self::UpstreamDown { .. }
                 | Self::UpstreamDied { .. }
                 | Self::UpstreamBroken { .. }
+                | Self::AnswerTooLarge { .. }
                 | Self::UpstreamTimeout { .. }
                 | Self::Aborted { .. }
                 | Self::Cancelled
@@ -400,6 +406,12 @@ impl Refusal {
                 let message =
                     format!("server {server} answered with something that is not MCP: {reason}");
                 Row::own(UpstreamError, 502, "upstream_broken", message)
+            }
+            Self::AnswerTooLarge { server } => {
+                let message = format!(
+                    "server {server} answered with more bytes than max_answer_bytes allows"
+                );
+                Row::own(UpstreamError, 502, "answer_too_large", message)
             }
             Self::UpstreamTimeout { server } => {
                 let message = format!("server {server} did not answer before the deadline");

@@ -1,6 +1,7 @@
 //! How a server is configured: the blocks under `servers:`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use weir_plugin_protocol::Secret;
 use weir_plugin_protocol::mcp::Era;
 
 use super::http::{AddressRule, HttpTarget, InvalidTarget};
+use crate::admission::ServerLimitsConfig;
+use crate::supervisor::duration::Span;
 
 /// One server behind the gateway.
 ///
@@ -50,6 +53,9 @@ pub struct StdioConfig {
     /// How long one request of the gateway itself (handshake, lists) may take, in milliseconds. Default 30,000.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
+    /// How much it is given.
+    #[serde(flatten)]
+    pub limits: ServerLimitsConfig,
 }
 
 /// A server reached over Streamable HTTP.
@@ -73,6 +79,9 @@ pub struct HttpConfig {
     /// address, and any other name must be at a public one. Anything else is not connected to.
     #[serde(default)]
     pub addresses: AddressRule,
+    /// How much it is given.
+    #[serde(flatten)]
+    pub limits: ServerLimitsConfig,
 }
 
 /// Which eras of the protocol a server is spoken to in.
@@ -104,6 +113,11 @@ struct Flat {
     #[serde(default = "default_timeout_ms")]
     timeout_ms: u64,
     addresses: Option<AddressRule>,
+    max_in_flight: Option<NonZeroUsize>,
+    deadline: Option<Span>,
+    max_answer_bytes: Option<NonZeroUsize>,
+    #[serde(default)]
+    idempotent: Vec<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -177,7 +191,29 @@ impl ServerConfig {
         })
     }
 
+    /// Whether it is the same server, reached in the same way. How much it is given is no part of that.
+    pub fn is_reached_like(&self, other: &Self) -> bool {
+        let bare = |config: &Self| {
+            let mut config = config.clone();
+            match &mut config {
+                Self::Stdio(stdio) => stdio.limits = ServerLimitsConfig::default(),
+                Self::Http(http) => http.limits = ServerLimitsConfig::default(),
+            }
+            config
+        };
+        bare(self) == bare(other)
+    }
+
+    /// How much the server is given.
+    pub fn limits(&self) -> &ServerLimitsConfig {
+        match self {
+            Self::Stdio(stdio) => &stdio.limits,
+            Self::Http(http) => &http.limits,
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
+        self.limits().check()?;
         if self.timeout().is_zero() || self.timeout() > Duration::from_millis(TIMEOUT_MS_MAX) {
             return Err(format!("timeout_ms: use 1 to {TIMEOUT_MS_MAX}"));
         }
@@ -208,10 +244,17 @@ impl TryFrom<Flat> for ServerConfig {
                 )),
                 None => Ok(()),
             };
+        let limits = ServerLimitsConfig {
+            max_in_flight: flat.max_in_flight,
+            deadline: flat.deadline,
+            max_answer_bytes: flat.max_answer_bytes,
+            idempotent: flat.idempotent,
+        };
         match flat.r#type {
             Kind::Stdio => {
                 foreign(
                     &[
+                        ("idempotent", !limits.idempotent.is_empty()),
                         ("url", flat.url.is_some()),
                         ("headers", flat.headers.is_some()),
                         ("addresses", flat.addresses.is_some()),
@@ -227,6 +270,7 @@ impl TryFrom<Flat> for ServerConfig {
                     cwd: flat.cwd,
                     protocol: flat.protocol,
                     timeout_ms: flat.timeout_ms,
+                    limits,
                 }))
             }
             Kind::Http => {
@@ -243,6 +287,7 @@ impl TryFrom<Flat> for ServerConfig {
                     protocol: flat.protocol,
                     timeout_ms: flat.timeout_ms,
                     addresses: flat.addresses.unwrap_or_default(),
+                    limits,
                 }))
             }
         }

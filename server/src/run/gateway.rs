@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use weir_actors::admission::Gates;
 use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
 use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
@@ -162,6 +163,7 @@ impl Gateway {
 
         let seed = Seed::new(config.supervision.clone());
         let (draining, drained) = watch::channel(false);
+        let gates = Arc::new(Gates::new(audit.clone()));
         let admission = Admission::new(&config.limits, audit.clone());
         let intake = Intake::default();
         let workers = Workers {
@@ -174,6 +176,7 @@ impl Gateway {
                 sealer: sealer.clone(),
                 http: http.clone(),
                 callers: Arc::default(),
+                gates: gates.clone(),
                 metrics: metrics.clone(),
                 draining: drained,
                 next_id: Arc::new(AtomicU64::new(1)),
@@ -190,6 +193,7 @@ impl Gateway {
         let state: Arc<dyn AdminState> = Arc::new(State {
             root: seed.root(),
             admission: admission.clone(),
+            gates,
             intake,
             audit: audit.clone(),
             board: board.clone(),

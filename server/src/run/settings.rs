@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weir_actors::admission::ServersLimits;
 use weir_actors::builtin::auth::Auth;
 use weir_actors::builtin::static_credentials::StaticCredentials;
 use weir_actors::settings::{Doors, Hosts, Settings};
@@ -40,6 +41,7 @@ pub(super) fn settings(
         };
         (name.to_string(), server.headers(), target)
     });
+    let given = servers.iter().map(|(name, server)| (name, server.limits()));
     Settings {
         serial,
         doors: Arc::new(Doors {
@@ -54,6 +56,7 @@ pub(super) fn settings(
         policy,
         credentials: Arc::new(StaticCredentials::of_headers(credentials)),
         limits: Arc::new(config.limits.clone()),
+        servers: Arc::new(ServersLimits::new(&config.limits, given)),
     }
 }
 

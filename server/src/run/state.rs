@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use weir_actors::admission::{CircuitState, GateView, Gates};
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::pipeline::{Metrics, Stage};
 use weir_actors::plugin::Loader;
@@ -22,6 +23,7 @@ pub(super) struct State {
     pub(super) root: SupervisorHandle,
     pub(super) admission: Admission,
     pub(super) intake: Intake,
+    pub(super) gates: Arc<Gates>,
     pub(super) audit: AuditLog,
     pub(super) board: UpstreamBoard,
     pub(super) metrics: Arc<Metrics>,
@@ -72,6 +74,9 @@ impl AdminState for State {
         // Servers that are gone are not shown any more.
         self.metrics.upstreams.up.reset();
         for server in &self.board.federation().servers {
+            if let Some(gate) = self.gates.view(&server.name) {
+                self.metrics.upstreams.show(server.name.as_str(), &gate);
+            }
             let up = i64::from(server.state == UpstreamState::Ready);
             self.metrics
                 .upstreams
@@ -135,6 +140,12 @@ impl AdminState for State {
                     members.insert(key.to_owned(), face);
                 }
             }
+            let gate = self.gates.view(&server.name).unwrap_or_default();
+            if let Some(members) = shown.as_object_mut() {
+                members.insert("in_flight".to_owned(), gate.in_flight.into());
+                members.insert("waiting".to_owned(), gate.waiting.into());
+                members.insert("circuit".to_owned(), circuit(&gate));
+            }
             shown
         });
         Value::Array(servers.collect())
@@ -192,5 +203,16 @@ impl AdminState for State {
                 None => (503, json!({ "error": "the gateway is stopping" })),
             }
         })
+    }
+}
+
+fn circuit(gate: &GateView) -> Value {
+    match gate.circuit {
+        CircuitState::Closed => json!({ "state": "closed" }),
+        CircuitState::Open { retry_after } => {
+            let after = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+            json!({ "state": "open", "retry_after_ms": after })
+        }
+        CircuitState::Trial => json!({ "state": "trial" }),
     }
 }

@@ -3,11 +3,13 @@
 //! Read in this order: [`modern`] and [`legacy`] decide per era what a request needs, [`relay`] carries one request
 //! to a server and everything the server says back, [`upcall`] is the same for HTTP and child processes.
 
+mod again;
 mod headers;
 mod legacy;
 mod listen;
 mod modern;
 mod names;
+mod passage;
 mod raw;
 mod relay;
 mod resume;
@@ -29,6 +31,7 @@ use weir_plugin_protocol::role::{Access, Answer, TargetKind};
 
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Metrics, Outcome, Refusal, Stage, Target};
+use crate::admission::Gates;
 use crate::mailbox::Mailbox;
 use crate::seal::Sealer;
 use crate::session::Sessions;
@@ -71,6 +74,8 @@ pub struct Desk {
     pub client: HttpClient,
     /// The servers.
     pub board: UpstreamBoard,
+    /// The ways to the servers.
+    pub gates: Arc<Gates>,
     /// Legacy sessions.
     pub sessions: Sessions,
     /// Who began which task.
@@ -193,9 +198,10 @@ impl Desk {
         number.to_string()
     }
 
-    /// Bytes of one answer or event of a server.
-    fn max_answer_bytes(&self) -> usize {
-        self.board.load().settings.limits.max_answer_bytes
+    /// Bytes of one answer of a server.
+    fn max_answer_bytes(&self, server: &ServerName) -> usize {
+        let snapshot = self.board.load();
+        snapshot.settings.servers.of(server).max_answer_bytes
     }
 
     /// Resolves when the gateway stops.

@@ -13,7 +13,7 @@ use super::raw::{join, text};
 use super::relay::Relay;
 use super::upcall::{Contact, Upcall};
 use super::wait::within;
-use super::{Desk, Grant, headers, listen, names, state};
+use super::{Desk, Grant, again, headers, listen, names, passage, state};
 use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Target, Transport};
 use crate::upstream::{HelloAnswer, Link, ListKind, Route, ServerName};
 
@@ -36,7 +36,11 @@ pub(super) fn dispatch(desk: &Rc<Desk>, exchange: Exchange, target: Target, gran
     match (target, method) {
         (Target::Server { route, .. }, _) => {
             actix_rt::spawn(async move {
-                let (exchange, outcome) = relay(&desk, exchange, &message, route, grant).await;
+                let carry = async |exchange, route, grant| {
+                    relay(&desk, exchange, &message, route, grant).await
+                };
+                let passing = passage::through(&desk, exchange, route, grant, carry);
+                let (exchange, outcome) = passing.await;
                 desk.finish(exchange, outcome);
             });
         }
@@ -199,7 +203,8 @@ async fn relay(
             let id = desk.next_id();
             let body = rewrite.set(Field::Id, id.clone()).finish();
             began = Instant::now();
-            let posting = Upcall::post(desk, &server, target, headers, body, Some(&id));
+            let harmless = again::is_harmless(&exchange, &route, &grant);
+            let posting = again::post(desk, &route, target, headers, body, &id, harmless);
             match within(&mut exchange, &server, posting).await {
                 Ok(Contact::Under(upcall)) => (Ok(upcall), None),
                 Ok(Contact::Accepted | Contact::SessionLost) => (

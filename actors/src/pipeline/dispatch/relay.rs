@@ -71,7 +71,7 @@ impl Patience {
         Self {
             deadline: exchange.arrival().deadline,
             while_asked: exchange.arrival().at + limits.ask_deadline.0,
-            again: limits.deadline.0,
+            again: exchange.arrival().deadline - exchange.arrival().at,
             asked: false,
         }
     }
@@ -112,7 +112,9 @@ impl Relay {
         mut upcall: Upcall,
     ) -> (Exchange, Outcome) {
         let mut silence = Instant::now() + self.first_silence(&exchange);
-        let mut patience = Patience::new(&exchange, &self.grant.settings.limits);
+        let settings = self.grant.settings.clone();
+        let mut patience = Patience::new(&exchange, &settings.limits);
+        let mut left = settings.servers.of(&self.server).max_answer_bytes;
         let mut gone = false;
         let mut arrived = None;
         let outcome = loop {
@@ -126,6 +128,14 @@ impl Relay {
                 () = sleep_until(deadline) => Woken::Deadline,
                 () = sleep_until(silence) => Woken::Silence,
             };
+            if let Woken::Said(Ok(said)) = &woken {
+                let Some(rest) = left.checked_sub(said.len()) else {
+                    break exchange.refusal(Refusal::AnswerTooLarge {
+                        server: self.server.to_string(),
+                    });
+                };
+                left = rest;
+            }
             let sent = match woken {
                 Woken::Said(Ok(Said::Answer(reply))) => {
                     arrived = Some(reply.arrived);

@@ -68,6 +68,19 @@ pub(super) enum Contact {
     SessionLost,
 }
 
+// === impl Said ===
+
+impl Said {
+    /// Bytes of what is said.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Notification(message) | Self::Request(message) => message.raw().len(),
+            Self::Answer(reply) => reply.message.raw().len(),
+            Self::Primed => 0,
+        }
+    }
+}
+
 // === impl Upcall ===
 
 impl Upcall {
@@ -104,7 +117,7 @@ impl Upcall {
         body: Bytes,
         id: Option<&str>,
     ) -> Result<Contact, Refusal> {
-        let cap = desk.max_answer_bytes();
+        let cap = desk.max_answer_bytes(server);
         let in_session = headers.contains_key(super::headers::SESSION_ID);
         // On the heap: it is by far the largest part of a request's future.
         let sending = Box::pin(desk.client.send(target, Method::POST, headers, body));
@@ -305,6 +318,9 @@ pub(super) fn http_refusal(server: &ServerName, error: &HttpError) -> Refusal {
             reason: error.to_string(),
         },
         HttpErrorKind::Closed => Refusal::UpstreamDied {
+            server: server_name,
+        },
+        HttpErrorKind::TooLarge if error.written => Refusal::AnswerTooLarge {
             server: server_name,
         },
         HttpErrorKind::Protocol | HttpErrorKind::TooLarge => broken(server, error.to_string()),

@@ -106,6 +106,14 @@ impl StdioLink {
         }
     }
 
+    /// Waits until calls can be made: until the handshake of the process that runs is done, at most `gate_timeout`.
+    ///
+    /// # Errors
+    /// `NotRunning`.
+    pub async fn opened(&self) -> Result<(), LinkError> {
+        self.0.opened().await
+    }
+
     /// Resolves when the next handshake is done.
     pub(super) fn greeted(&self) -> impl Future<Output = ()> + use<> {
         let mut gate = self.0.gate.subscribe();

@@ -77,7 +77,7 @@ pub(super) fn steps(
         let kept_alike = kept_before.get(name.as_str()) == kept_now.get(name.as_str());
         let step = match known {
             None => Step::Add(config.clone()),
-            Some((_, known)) if known == config && kept_alike => Step::Stay,
+            Some((_, known)) if known.is_reached_like(config) && kept_alike => Step::Stay,
             Some(_) => Step::Replace(config.clone()),
         };
         (name.clone(), step)

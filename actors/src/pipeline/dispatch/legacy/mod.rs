@@ -19,7 +19,7 @@ use std::sync::Arc;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
 use weir_plugin_protocol::mcp::{self, Method, code, result_response};
 
-use super::{Desk, Grant, Target};
+use super::{Desk, Grant, Target, passage};
 use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Transport};
 use crate::session::Session;
 use crate::upstream::ListKind;
@@ -112,8 +112,11 @@ fn request(
     match (target, method) {
         (Target::Server { route, .. }, _) => {
             actix_rt::spawn(async move {
-                let (exchange, outcome) =
-                    relay::run(&desk, exchange, session, &message, route, grant).await;
+                let carry = async |exchange, route, grant| {
+                    relay::run(&desk, exchange, session, &message, route, grant).await
+                };
+                let passing = passage::through(&desk, exchange, route, grant, carry);
+                let (exchange, outcome) = passing.await;
                 desk.finish(exchange, outcome);
             });
         }

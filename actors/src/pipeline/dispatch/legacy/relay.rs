@@ -10,7 +10,7 @@ use weir_plugin_protocol::mcp::{Era, Method, result_response};
 use super::super::relay::{LegacySide, Relay};
 use super::super::resume::Resume;
 use super::super::upcall::{Contact, Upcall, broken};
-use super::super::{Desk, Grant, headers, names};
+use super::super::{Desk, Grant, again, headers, names};
 use super::{handshake, upward};
 use crate::pipeline::{Exchange, Outcome, Refusal};
 use crate::session::{AskRoute, CallGuard, Session, UpstreamSession};
@@ -102,6 +102,7 @@ pub(super) async fn run(
                 request,
                 &route,
                 &grant,
+                again::is_harmless(&exchange, &route, &grant),
                 &mut posted,
             );
             let contact = within(&exchange, &call, &server, posting).await;
@@ -177,6 +178,7 @@ async fn over_http(
     request: &Message,
     route: &Route,
     grant: &Grant,
+    harmless: bool,
     posted: &mut Option<Posted>,
 ) -> Result<(Upcall, Posted), Refusal> {
     for _ in 0..2 {
@@ -193,7 +195,7 @@ async fn over_http(
                 id: id.clone(),
             })
             .clone();
-        match Upcall::post(desk, server, target, head, body, Some(&id)).await? {
+        match again::post(desk, route, target, head, body, &id, harmless).await? {
             Contact::Under(mut upcall) => {
                 upcall.resumable(|| Resume::new(desk, &upstream, grant, server));
                 return Ok((upcall, this));

@@ -1,0 +1,307 @@
+//! How many requests one server has at once, and the line before it: short in number and in time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+/// Requests that may wait for each one that is under way.
+const WAITING_PER_PLACE: usize = 2;
+
+/// Whoever has waited this long goes before a younger one whose thread is awake anyway.
+const FAIR_AFTER: Duration = Duration::from_millis(10);
+
+/// The places of one server, for all workers.
+///
+/// While there is a free place, a request costs three atomic operations and no lock. Without one it waits in line for
+/// at most the time it is given. A place that is given back goes to somebody in line: to one on the same thread, which
+/// wakes nobody, unless another has waited for long. Nobody overtakes the line.
+#[derive(Debug, Default)]
+pub(super) struct Bulkhead {
+    limit: AtomicUsize,
+    taken: AtomicUsize,
+    /// How many are in line: changed under its lock, read without.
+    waiting: AtomicUsize,
+    line: Mutex<VecDeque<Waiter>>,
+    next_ticket: AtomicU64,
+}
+
+/// A place at a server. Dropping it gives it to the next.
+#[derive(Debug)]
+pub(super) struct Permit(Option<Arc<Bulkhead>>);
+
+/// There is no place: the line is full, or the time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    thread: u64,
+    since: Instant,
+    turn: oneshot::Sender<Permit>,
+}
+
+/// Leaves the line when the request is given up.
+struct InLine<'a> {
+    bulkhead: &'a Bulkhead,
+    ticket: u64,
+}
+
+// === impl Bulkhead ===
+
+impl Bulkhead {
+    /// Takes a place out of `limit`, now or within `patience`.
+    ///
+    /// # Errors
+    /// There was none. Dropping the future leaves the line.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<Permit, Full> {
+        if let Some(permit) = self.try_enter(limit) {
+            return Ok(permit);
+        }
+        let (ticket, turn) = self.line_up(limit)?;
+        let _in_line = InLine {
+            bulkhead: self,
+            ticket,
+        };
+        match timeout(patience, turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Full),
+        }
+    }
+
+    /// Takes a place out of `limit` that is free.
+    pub(super) fn try_enter(self: &Arc<Self>, limit: usize) -> Option<Permit> {
+        if self.limit.load(Ordering::Relaxed) != limit {
+            self.limit.store(limit, Ordering::SeqCst);
+            self.pass_on();
+        }
+        let free = self.waiting.load(Ordering::SeqCst) == 0 && self.take();
+        free.then(|| Permit(Some(self.clone())))
+    }
+
+    /// Places taken, and requests in line.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (
+            self.taken.load(Ordering::Relaxed),
+            self.waiting.load(Ordering::Relaxed),
+        )
+    }
+
+    fn take(&self) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let more = |taken| (taken < limit).then_some(taken + 1);
+        self.taken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .is_ok()
+    }
+
+    fn line_up(self: &Arc<Self>, limit: usize) -> Result<(u64, oneshot::Receiver<Permit>), Full> {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (turn, waiting) = oneshot::channel();
+        {
+            let mut line = self.line();
+            if line.len() >= limit.saturating_mul(WAITING_PER_PLACE) {
+                return Err(Full);
+            }
+            line.push_back(Waiter {
+                ticket,
+                thread: this_thread(),
+                since: Instant::now(),
+                turn,
+            });
+            self.waiting.store(line.len(), Ordering::SeqCst);
+        }
+        // A place may have been given back just before anybody was in line to be seen.
+        self.pass_on();
+        Ok((ticket, waiting))
+    }
+
+    /// Gives free places to those in line.
+    fn pass_on(self: &Arc<Self>) {
+        while self.waiting.load(Ordering::SeqCst) > 0 && self.take() {
+            let next = {
+                let mut line = self.line();
+                let next = next_of(&mut line);
+                self.waiting.store(line.len(), Ordering::SeqCst);
+                next
+            };
+            let Some(waiter) = next else {
+                self.taken.fetch_sub(1, Ordering::SeqCst);
+                continue;
+            };
+            if let Err(mut unused) = waiter.turn.send(Permit(Some(self.clone()))) {
+                // It has just gone. This loop passes its place on, so that nothing calls itself.
+                unused.0 = None;
+                self.taken.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes out of the line whose turn it is.
+fn next_of(line: &mut VecDeque<Waiter>) -> Option<Waiter> {
+    let here = this_thread();
+    let oldest = line.front()?;
+    let mut place = 0;
+    if oldest.thread != here && oldest.since.elapsed() < FAIR_AFTER {
+        let near = line.iter().position(|waiter| waiter.thread == here);
+        place = near.unwrap_or(0);
+    }
+    line.remove(place)
+}
+
+/// A number for this thread.
+fn this_thread() -> u64 {
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+    thread_local!(static NUMBER: u64 = THREADS.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}
+
+// === impl Permit ===
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(bulkhead) = self.0.take() {
+            bulkhead.taken.fetch_sub(1, Ordering::SeqCst);
+            bulkhead.pass_on();
+        }
+    }
+}
+
+// === impl InLine ===
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut line = self.bulkhead.line();
+        if let Some(place) = line.iter().position(|waiter| waiter.ticket == self.ticket) {
+            line.remove(place);
+            self.bulkhead.waiting.store(line.len(), Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_line_is_short_in_number_and_in_time() {
+        let bulkhead = Arc::<Bulkhead>::default();
+        let held: Vec<_> = join_all((0..4).map(|_| bulkhead.enter(4, PATIENCE))).await;
+        assert!(held.iter().all(Result::is_ok));
+        let begun = Instant::now();
+        let waiting: Vec<_> = (0..9)
+            .map(|_| {
+                let bulkhead = bulkhead.clone();
+                tokio::spawn(async move { bulkhead.enter(4, PATIENCE).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(bulkhead.load(), (4, 8));
+        let mut refused = 0;
+        for one in waiting {
+            refused += usize::from(one.await.unwrap().is_err());
+        }
+        assert_eq!(refused, 9);
+        assert_eq!(begun.elapsed(), PATIENCE);
+        assert_eq!(bulkhead.load(), (4, 0));
+        drop(held);
+        assert_eq!(bulkhead.load(), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_goes_to_the_one_that_waits_longest_and_nobody_overtakes() {
+        let bulkhead = Arc::<Bulkhead>::default();
+        let first = bulkhead.enter(1, PATIENCE).await.unwrap();
+        let mut second = Box::pin(bulkhead.enter(1, PATIENCE));
+        assert!((&mut second).now_or_never().is_none());
+        let mut third = Box::pin(bulkhead.enter(1, PATIENCE));
+        assert!((&mut third).now_or_never().is_none());
+        drop(first);
+        assert!(bulkhead.enter(1, Duration::ZERO).await.is_err());
+        assert!((&mut third).now_or_never().is_none());
+        let second = second.now_or_never().unwrap().unwrap();
+        // One that has given up is passed over.
+        drop(third);
+        let mut fourth = Box::pin(bulkhead.enter(1, PATIENCE));
+        assert!((&mut fourth).now_or_never().is_none());
+        drop(second);
+        drop(fourth.now_or_never().unwrap().unwrap());
+        assert_eq!(bulkhead.load(), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_places_are_given_out_at_once_and_fewer_as_they_come_back() {
+        let bulkhead = Arc::<Bulkhead>::default();
+        let one = bulkhead.enter(1, PATIENCE).await.unwrap();
+        let mut waits = Box::pin(bulkhead.enter(1, PATIENCE));
+        assert!((&mut waits).now_or_never().is_none());
+        let more = bulkhead.enter(3, PATIENCE).await.unwrap();
+        let two = waits.now_or_never().unwrap().unwrap();
+        drop((one, more));
+        assert!(bulkhead.enter(1, PATIENCE).await.is_err());
+        drop(two);
+        assert!(bulkhead.enter(1, PATIENCE).await.is_ok());
+    }
+
+    #[test]
+    fn no_place_is_lost_or_made_up_between_threads() {
+        let bulkhead = Arc::<Bulkhead>::default();
+        let most = Arc::new(AtomicUsize::new(0));
+        let running = Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..4)
+            .map(|seed: u64| {
+                let (bulkhead, most, running) = (bulkhead.clone(), most.clone(), running.clone());
+                std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_time()
+                        .build()
+                        .unwrap();
+                    runtime.block_on(join_all((0..16_u64).map(|task| {
+                        let (bulkhead, most, running) = (&bulkhead, &most, &running);
+                        async move {
+                            let mut served = 0_u32;
+                            for turn in 0..500 {
+                                let chance = (seed * 31 + task * 7 + turn) % 5;
+                                let patience = Duration::from_micros(chance * 40);
+                                let Ok(_permit) = bulkhead.enter(8, patience).await else {
+                                    continue;
+                                };
+                                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                                most.fetch_max(now, Ordering::SeqCst);
+                                tokio::task::yield_now().await;
+                                running.fetch_sub(1, Ordering::SeqCst);
+                                served += 1;
+                            }
+                            served
+                        }
+                    })))
+                })
+            })
+            .collect();
+        let served: u32 = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .sum();
+        assert!(served > 1_000, "{served}");
+        assert!(most.load(Ordering::SeqCst) <= 8);
+        assert_eq!(bulkhead.load(), (0, 0));
+    }
+}
