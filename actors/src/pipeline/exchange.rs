@@ -51,10 +51,12 @@ struct Inner {
 pub struct Arrival {
     /// The servers and the settings when it was let in: every stage goes by these, whatever is published meanwhile.
     pub snapshot: Arc<Federation>,
-    /// When the request had been read, for durations.
+    /// When its head had been read, for durations.
     pub at: Instant,
     /// The same moment on the wall clock, for the audit record.
     pub wall: SystemTime,
+    /// How long its body was waited for, which is the client's time.
+    pub upload: Duration,
     /// When it must have been answered. Streams that wait for events have none of their own and ignore it.
     pub deadline: Instant,
     /// How it came.

@@ -248,6 +248,7 @@ impl Conversation {
             snapshot,
             at,
             wall: SystemTime::now(),
+            upload: Duration::ZERO,
             deadline,
             transport: self.transport.clone(),
             endpoint: self.endpoint.clone(),

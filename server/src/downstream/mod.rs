@@ -20,12 +20,15 @@ pub(crate) mod watch;
 mod worker;
 mod write;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::Guard;
+use futures_util::poll;
 use tokio::time::Instant;
 use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal, Transport};
 use weir_actors::upstream::{Endpoint, Federation, ServerName};
@@ -88,11 +91,13 @@ async fn serve(
     let wall = SystemTime::now();
     let at = Instant::now();
     let at_the_door = face.board.federation();
+    let mut upload = Duration::ZERO;
     let (snapshot, endpoint, parsed, request_bytes) =
         match (door::check(&at_the_door.settings.doors, &request), endpoint) {
             (Ok(()), Ok(endpoint)) => {
-                let (snapshot, parsed, bytes) =
-                    understand(&request, body, face, &endpoint, at_the_door).await;
+                let understanding =
+                    understand(&request, body, face, &endpoint, at_the_door, &mut upload);
+                let (snapshot, parsed, bytes) = understanding.await;
                 (snapshot, endpoint, parsed, bytes)
             }
             (Err(refusal), _) | (_, Err(refusal)) => {
@@ -118,6 +123,7 @@ async fn serve(
         snapshot,
         at,
         wall,
+        upload,
         deadline,
         transport: Transport::Http,
         endpoint,
@@ -149,6 +155,18 @@ async fn serve(
     }
 }
 
+/// Notes how long something takes, unless it is there at once: then no clock is read.
+async fn timed<T>(work: impl Future<Output = T>, spent: &mut Duration) -> T {
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = poll!(&mut work) {
+        return done;
+    }
+    let since = Instant::now();
+    let done = work.await;
+    *spent = since.elapsed();
+    done
+}
+
 /// Requests that stay open until something happens are counted apart.
 fn waits(request: &ClientRequest) -> bool {
     match request {
@@ -166,6 +184,7 @@ async fn understand(
     face: &Face,
     endpoint: &Endpoint,
     at_the_door: Arc<Federation>,
+    upload: &mut Duration,
 ) -> (Arc<Federation>, ClientRequest, usize) {
     let refuse = |snapshot, refusal| (snapshot, ClientRequest::Refused(refusal), 0);
     let http_method = match *request.method() {
@@ -182,7 +201,8 @@ async fn understand(
     }
     let raw = match http_method {
         mcp::HttpMethod::Post => {
-            match read::body(request, body, &at_the_door.settings.limits, &face.intake).await {
+            let limits = &at_the_door.settings.limits;
+            match timed(read::body(request, body, limits, &face.intake), upload).await {
                 Ok(raw) => raw,
                 Err(refusal) => return refuse(at_the_door, refusal),
             }

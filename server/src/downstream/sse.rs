@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -140,6 +140,7 @@ async fn open(
         snapshot,
         at,
         wall,
+        upload: Duration::ZERO,
         deadline,
         transport: Transport::SseStream(stream.clone()),
         endpoint: endpoint.clone(),

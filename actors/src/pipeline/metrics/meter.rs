@@ -83,7 +83,7 @@ impl Meter {
     pub(in crate::pipeline) fn start(&self, arrival: &Arrival) -> Stamps {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         if arrival.tell_timing || turn.is_multiple_of(self.metrics.config.stage_sample.get()) {
-            Stamps::start(arrival.at)
+            Stamps::start(arrival.at + arrival.upload)
         } else {
             Stamps::default()
         }
@@ -115,7 +115,8 @@ impl Meter {
             cells.duration.observe(total);
         }
         if !method.waits() {
-            self.overhead.observe(total.saturating_sub(upstream));
+            let others = upstream.saturating_add(nanoseconds(arrival.upload));
+            self.overhead.observe(total.saturating_sub(others));
         }
         let count = |handles: &Handles| {
             if let Some(operation) = &handles.served {

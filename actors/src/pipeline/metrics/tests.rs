@@ -162,6 +162,7 @@ fn arrival(method: &str) -> Arrival {
         snapshot: Arc::default(),
         at: now,
         wall: SystemTime::UNIX_EPOCH,
+        upload: Duration::ZERO,
         deadline: now + Duration::from_secs(60),
         endpoint: Endpoint::All,
         request: ClientRequest::Legacy(message),
