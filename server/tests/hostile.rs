@@ -493,10 +493,10 @@ async fn messages_that_are_no_requests_are_refused_and_not_repeated() {
 async fn what_is_too_large_is_refused_before_it_is_here() {
     let site = Site::start();
     let gateway = gateway(&site).await;
-    // Exactly the limit is not too large. Twice, so that what is needed anyway is there.
+    // Exactly the limit is not too large. Often enough that every worker has what it needs anyway.
     let body = raw::call_body("echo", json!({ "text": "" }));
     let fitting = format!("{body}{}", " ".repeat((4 << 20) - body.len()));
-    for _ in 0..2 {
+    for _ in 0..8 {
         assert_eq!(answer_to(&gateway, call(&fitting)).await.status(), 200);
     }
     let before = resident(gateway.pid());
@@ -528,8 +528,17 @@ async fn what_is_too_large_is_refused_before_it_is_here() {
     }
     assert!(sent < 64 << 20, "taken without end");
     assert!(matches!(client.read_to_end().await.status(), 0 | 413));
-    let grown = resident(gateway.pid()).saturating_sub(before);
-    assert!(grown <= 8 << 20, "{grown} bytes");
+    // What is free is given back to the system a moment later.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let grown = resident(gateway.pid()).saturating_sub(before);
+        if grown <= 8 << 20 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{grown} bytes");
+        let small = call(raw::call_body("echo", json!({ "text": "" })));
+        assert_eq!(answer_to(&gateway, small).await.status(), 200);
+    }
 
     for (what, head) in [
         (
@@ -609,6 +618,8 @@ async fn methods_of_http_that_nobody_needs_are_refused() {
         ("PUT", "/plugins"),
         ("DELETE", "/upstreams"),
         ("POST", "/metrics"),
+        ("POST", "/reload"),
+        ("POST", "/pins/accept"),
     ] {
         let mut client = Raw::connect(&gateway.admin).await;
         let lines = [

@@ -288,10 +288,16 @@ pub(super) async fn body(
             first = chunk;
             continue;
         }
+        if whole.capacity() < here {
+            // At once as large as it will get: nothing is moved again, and memory that is not written to costs none.
+            let expected = match announced {
+                Some(length) => usize::try_from(length).unwrap_or(cap),
+                None if here > SMALL => cap,
+                None => here,
+            };
+            whole.reserve(expected.max(here) - whole.len());
+        }
         if whole.is_empty() {
-            // At once as large as it will be, if that was said: nothing is moved again, and untouched memory costs none.
-            let rest = announced.map_or(0, |length| length as usize);
-            whole.reserve(rest.max(here));
             whole.extend_from_slice(&std::mem::take(&mut first));
         }
         whole.extend_from_slice(&chunk);

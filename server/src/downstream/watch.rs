@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use actix_http::{ConnectionType, Extensions, Response, StatusCode};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use weir_actors::pipeline::Metrics;
 
 /// How often the connections are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -41,6 +43,7 @@ pub(crate) struct Patience {
 pub(crate) struct Watch {
     /// Asked again and again: it may change.
     patience: Box<dyn Fn() -> Patience>,
+    metrics: Arc<Metrics>,
     /// Ticks since the start, as far as anything was watched.
     now: Cell<u32>,
     watched: RefCell<Vec<Weak<Conduct>>>,
@@ -93,9 +96,13 @@ pub(crate) struct Attended<B> {
 // === impl Watch ===
 
 impl Watch {
-    pub(crate) fn new(patience: impl Fn() -> Patience + 'static) -> Rc<Self> {
+    pub(crate) fn new(
+        patience: impl Fn() -> Patience + 'static,
+        metrics: Arc<Metrics>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             patience: Box::new(patience),
+            metrics,
             now: Cell::new(0),
             watched: RefCell::default(),
             looking: Cell::new(false),
@@ -233,6 +240,12 @@ impl Conduct {
             return;
         };
         if self.cut.replace(Some(why)).is_none() {
+            let metrics = &self.watch.metrics.connections;
+            match why {
+                Cut::SlowHead => metrics.slow_heads.inc(),
+                Cut::SlowReader => metrics.slow_readers.inc(),
+                Cut::Idle => metrics.idle.inc(),
+            }
             tracing::debug!(?why, "connection cut");
         }
         if let Some(task) = self.task.borrow_mut().take() {

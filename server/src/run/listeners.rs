@@ -191,6 +191,7 @@ fn client_server(
             write: board.load().settings.limits.write_timeout.0,
         }
     };
+    let metrics = workers.parts.metrics.clone();
     let server = move || {
         let workers = workers.clone();
         let app = App::new()
@@ -228,7 +229,7 @@ fn client_server(
             .h1_allow_half_closed(false)
             .on_connect_ext(Watched::introduce)
             .h1(attended);
-        let watch = Watch::new(patience.clone());
+        let watch = Watch::new(patience.clone(), metrics.clone());
         let accept = fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
             std::future::ready(Ok((watch.over(stream), peer)))

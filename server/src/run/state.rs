@@ -66,6 +66,10 @@ impl AdminState for State {
                 .with_label_values(&[kind])
                 .set(i64::try_from(taken).unwrap_or(i64::MAX));
         }
+        let (uploads, bytes) = self.intake.taken();
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.connections.uploads.set(gauge(uploads));
+        self.metrics.connections.upload_bytes.set(gauge(bytes));
         self.metrics.audit.show(&self.audit.counters());
         self.metrics
             .sessions

@@ -26,6 +26,7 @@ mod stamps;
 pub mod admission;
 pub mod audit;
 pub mod config;
+pub mod connections;
 pub mod pins;
 pub mod reloads;
 pub mod sessions;
@@ -54,6 +55,8 @@ pub struct Metrics {
     operations: operation::Operations,
     /// What is under way, and what is not let in.
     pub admission: admission::AdmissionMetrics,
+    /// Connections of clients.
+    pub connections: connections::ConnectionMetrics,
     /// The servers behind the gateway.
     pub upstreams: upstreams::UpstreamMetrics,
     /// What servers offer, compared with what was approved.
@@ -84,6 +87,7 @@ impl Metrics {
             requests: requests::Requests::register(&register)?,
             operations: operation::Operations::register(&register, &config)?,
             admission: admission::AdmissionMetrics::register(&register)?,
+            connections: connections::ConnectionMetrics::register(&register)?,
             upstreams: upstreams::UpstreamMetrics::register(&register)?,
             pins: pins::PinMetrics::register(&register)?,
             sessions: sessions::SessionMetrics::register(&register, &config)?,
