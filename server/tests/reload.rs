@@ -745,6 +745,158 @@ async fn the_command_says_what_came_of_it() {
     );
 }
 
+/// A server, the rule that is about it and its credentials belong together: whichever of two configurations a call is under,
+/// it sees all of that one and nothing of the other.
+#[tokio::test]
+async fn no_call_sees_half_of_a_change() {
+    let sites = [Site::start(), Site::start()];
+    let tools = ["echo", "big"];
+    let yaml = |number: usize| {
+        let (site, tool) = (&sites[number % 2], tools[number % 2]);
+        let secret = format!("secret-{}", number % 2);
+        format!(
+            "{BY_HAND}servers: {{ up: {} }}\npolicy: {{ rules: [{{ name: one, effect: allow, tools: [{tool}] }}] }}\n\
+             credentials: {{ servers: {{ up: {{ headers: {{ x-secret: {secret} }} }} }} }}\n",
+            site.entry()
+        )
+    };
+    let gateway = Gateway::start(&yaml(0)).connected().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let client = ModernClient::new(gateway.endpoint());
+            let done = done.clone();
+            tokio::spawn(async move {
+                let (mut served, mut denied) = (0, 0);
+                while !done.load(Ordering::Relaxed) {
+                    let arguments = json!({ "text": "x", "bytes": 1 });
+                    match client.call(tools[caller % 2], arguments).await {
+                        Outcome::Result(_) => served += 1,
+                        Outcome::Error { status: 403, .. } => denied += 1,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                (served, denied)
+            })
+        })
+        .collect();
+    for number in 1..=40 {
+        gateway.configure(&yaml(number));
+        assert_eq!(gateway.reload().await.json()["result"], "applied");
+    }
+    done.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let (served, denied) = caller.await.unwrap();
+        assert!(served > 0 && denied > 0, "{served} served, {denied} denied");
+    }
+    for (number, site) in sites.iter().enumerate() {
+        let calls = site.calls();
+        assert!(!calls.is_empty());
+        for call in calls {
+            assert_eq!(call.message["params"]["name"], tools[number], "{call:?}");
+            assert_eq!(call.header("x-secret"), [format!("secret-{number}")]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn wishes_that_come_during_a_reload_are_one() {
+    let gateway = Gateway::start(&format!("{BY_HAND}servers: {{}}\n"));
+    let weir = env!("CARGO_BIN_EXE_weir");
+    let late = stdio_entry(
+        Path::new("/bin/sh"),
+        &["-c", &format!("sleep 1; exec {weir} demo")],
+        &[],
+    );
+    gateway.configure(&format!("{BY_HAND}servers: {{ late: {late} }}\n"));
+    let first = gateway.reload();
+    let others = async {
+        let pid = gateway.pid();
+        while proc_fs::children(pid).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        futures_util::future::join_all((0..10).map(|_| gateway.reload())).await
+    };
+    let (first, others) = tokio::join!(first, others);
+    assert_eq!(
+        first.json()["servers"]["added"][0]["status"]["state"],
+        "ready",
+        "{first:?}"
+    );
+    for other in others {
+        assert_eq!(other.json()["result"], "unchanged", "{other:?}");
+    }
+    let name = "weir_config_reloads_total{result=\"unchanged\"}";
+    assert_eq!(gateway.metric(name).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_secret_that_comes_late_is_noticed() {
+    let folder = Scratch::new("late");
+    let token = folder.path().join("token");
+    let site = Site::start();
+    let gateway = Gateway::start("servers: {}\n");
+    gateway.configure(&format!(
+        "servers: {{ up: {} }}\ncredentials: {{ servers: {{ up: {{ headers: {{ x-token: \"file:{}\" }} }} }} }}\n",
+        site.entry(),
+        token.to_str().unwrap()
+    ));
+    gateway.says("configuration refused, the old one stays");
+    std::fs::write(&token, "here").unwrap();
+    let client = ModernClient::new(gateway.endpoint());
+    until("the server is there", async || {
+        client
+            .call("echo", json!({ "text": "x" }))
+            .await
+            .code()
+            .is_none()
+    })
+    .await;
+    assert_eq!(site.calls()[0].header("x-token"), ["here"]);
+}
+
+#[tokio::test]
+async fn more_or_fewer_requests_may_be_in_flight() {
+    let site = holding();
+    let yaml = |places: usize| {
+        format!(
+            "{BY_HAND}limits: {{ max_in_flight: {places} }}\nservers: {{ up: {} }}\n",
+            site.entry()
+        )
+    };
+    let gateway = Gateway::start(&yaml(1)).connected().await;
+    let client = ModernClient::new(gateway.endpoint());
+    let hold = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.call("hold", json!({})).await })
+    };
+    let held =
+        async |calls: usize| until("the call is there", async || site.calls().len() == calls).await;
+    let full = async || {
+        let outcome = client.call("echo", json!({ "text": "x" })).await;
+        matches!(outcome, Outcome::Error { status: 503, .. })
+    };
+    let first = hold();
+    held(1).await;
+    assert!(full().await);
+    gateway.configure(&yaml(2));
+    assert_eq!(gateway.reload().await.json()["needs_restart"], json!([]));
+    let second = hold();
+    held(2).await;
+    assert!(full().await);
+    gateway.configure(&yaml(1));
+    assert_eq!(gateway.reload().await.json()["result"], "applied");
+    assert!(full().await);
+    site.release();
+    assert_eq!(first.await.unwrap().text(), "called hold");
+    assert_eq!(second.await.unwrap().text(), "called hold");
+    until("there is one place again", async || !full().await).await;
+    let permits = wire::get(&format!("{}/permits", gateway.admin))
+        .await
+        .unwrap();
+    assert_eq!(permits.json()["requests"]["limit"], 1, "{permits:?}");
+}
+
 /// The demo server with something in its environment, so that another text is another configuration.
 fn demo_with(text: &str) -> String {
     stdio_entry(

@@ -113,6 +113,17 @@ pub fn load_whole(
     }
 }
 
+/// The files that a configuration names, as far as it can be read, also if it is not good.
+pub fn named_files(source: &Source) -> Vec<PathBuf> {
+    let Source::File(path) = source else {
+        return Vec::new();
+    };
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let environment: Environment<'_> = &|name| std::env::var(name).ok();
+    let parsed = parse(&text, &source.to_string(), environment);
+    parsed.map_or_else(|_| Vec::new(), |(config, _)| config.files())
+}
+
 fn read_file(path: &FilePath, file: &str) -> Result<String, ConfigError> {
     let bytes = std::fs::read(path).map_err(|error| {
         ConfigError::of_file(

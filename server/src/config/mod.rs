@@ -43,7 +43,7 @@ pub use weir_actors::upstream::config::ServerConfig;
 pub use weir_actors::upstream::pins::PinsConfig;
 
 pub use expand::Environment;
-pub use load::{Source, find, load, load_text, load_whole, load_with, parse_text};
+pub use load::{Source, find, load, load_text, load_whole, load_with, named_files, parse_text};
 pub use loaded::Loaded;
 pub use problem::{ConfigError, Place, Problem};
 pub use schema::schema;

@@ -1,7 +1,7 @@
 //! What a request needs before anything is done for it: room for its audit record and a permit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_actors::builtin::audit_lines::{AuditLog, AuditSlot};
@@ -12,7 +12,7 @@ use weir_actors::pipeline::{LimitsConfig, Refusal};
 pub struct Admission {
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    max_calls: usize,
+    max_calls: Arc<AtomicUsize>,
     max_streams: usize,
     audit: AuditLog,
     draining: Arc<AtomicBool>,
@@ -26,7 +26,7 @@ impl Admission {
         Self {
             calls: Arc::new(Semaphore::new(limits.max_in_flight)),
             streams: Arc::new(Semaphore::new(limits.max_streams)),
-            max_calls: limits.max_in_flight,
+            max_calls: Arc::new(AtomicUsize::new(limits.max_in_flight)),
             max_streams: limits.max_streams,
             audit,
             draining: Arc::default(),
@@ -67,6 +67,25 @@ impl Admission {
             .map_err(|_| Refusal::Overloaded(what))
     }
 
+    /// Admits another number of requests from now on. If there are to be fewer than are in flight, nothing is admitted
+    /// until enough of them have ended.
+    pub fn resize(&self, limits: &LimitsConfig) {
+        let new = limits.max_in_flight;
+        let old = self.max_calls.swap(new, Ordering::Relaxed);
+        if new >= old {
+            self.calls.add_permits(new - old);
+            return;
+        }
+        let calls = self.calls.clone();
+        let fewer = u32::try_from(old - new).unwrap_or(u32::MAX);
+        actix_rt::spawn(async move {
+            // The semaphore is never closed.
+            if let Ok(taken) = calls.acquire_many_owned(fewer).await {
+                taken.forget();
+            }
+        });
+    }
+
     /// Admits nothing from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -80,13 +99,15 @@ impl Admission {
     /// Permits taken: requests, streams.
     pub fn taken(&self) -> (usize, usize) {
         (
-            self.max_calls - self.calls.available_permits(),
+            self.limits()
+                .0
+                .saturating_sub(self.calls.available_permits()),
             self.max_streams - self.streams.available_permits(),
         )
     }
 
     /// Permits that exist: requests, streams.
     pub fn limits(&self) -> (usize, usize) {
-        (self.max_calls, self.max_streams)
+        (self.max_calls.load(Ordering::Relaxed), self.max_streams)
     }
 }

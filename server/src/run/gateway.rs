@@ -19,7 +19,7 @@ use weir_actors::supervisor::{Ended, Runtime};
 use weir_actors::tree::{Seed, Tree, TreeParts};
 use weir_actors::upstream::http::{HttpClientConfig, TlsTrust};
 use weir_actors::upstream::pins::Pins;
-use weir_actors::upstream::{Succession, UpstreamsSetup, upstreams};
+use weir_actors::upstream::{Succession, UpstreamBoard, UpstreamsSetup, upstreams};
 
 use super::audit;
 use super::listeners::{self, Served};
@@ -221,6 +221,8 @@ impl Gateway {
                 adjust_hosts(admin_hosts.clone()),
                 adjust_drain_timeout(drain_timeout.clone()),
                 adjust_keys(sealer, keys, config),
+                adjust_pins(board.clone(), config),
+                adjust_admission(admission.clone()),
                 Box::new(adjust_log),
             ],
         });
@@ -350,6 +352,20 @@ impl Gateway {
 
 fn adjust_hosts(hosts: Arc<ArcSwap<Hosts>>) -> Adjust {
     Box::new(move |config| hosts.store(Arc::new(settings::admin_hosts(config))))
+}
+
+/// Without pins at the start there is no file for them: they wait for the next one.
+fn adjust_pins(board: UpstreamBoard, config: &Config) -> Adjust {
+    let without = config.pins.policies().is_off();
+    Box::new(move |config| {
+        if !without {
+            board.set_pin_policies(config.pins.policies());
+        }
+    })
+}
+
+fn adjust_admission(admission: Admission) -> Adjust {
+    Box::new(move |config| admission.resize(&config.limits))
 }
 
 fn adjust_drain_timeout(limit: Arc<ArcSwap<Span>>) -> Adjust {

@@ -119,17 +119,37 @@ impl Keeper {
         let (outside, auth) = (parts.outside.clone(), parts.auth.clone());
         let file = source.to_string();
         let reading = tokio::task::spawn_blocking(move || {
-            let loaded = config::load_whole(&source, |config| overrides(config))?;
+            let loaded = config::load_whole(&source, |config| overrides(config))
+                .map_err(|error| (error, config::named_files(&source)))?;
             // The files may have changed since they were checked.
             let roles = Roles::load_after(&loaded.config, &outside, Some(&auth))
-                .map_err(|text| ConfigError::of_file(&file, &text))?;
+                .map_err(|text| (ConfigError::of_file(&file, &text), loaded.config.files()))?;
             Ok(Box::new(Reading { loaded, roles }))
         });
         match reading.await {
             Ok(Ok(reading)) => Ok(reading),
-            Ok(Err(error)) => Err(Report::Invalid(error)),
+            Ok(Err((error, named))) => {
+                self.watch_too(named);
+                Err(Report::Invalid(error))
+            }
             Err(error) => Err(Report::Failed(format!("the file was not read: {error}"))),
         }
+    }
+
+    /// Looks at files of a configuration that was refused as well: one that was missing may come.
+    fn watch_too(&self, named: Vec<PathBuf>) {
+        let mut watched = files(&self.parts.source, &self.loaded.config);
+        if watched.is_empty() {
+            return;
+        }
+        let base = self.parts.source.directory();
+        for file in named {
+            let file = base.join(file);
+            if !watched.contains(&file) {
+                watched.push(file);
+            }
+        }
+        self.watched.store(Arc::new(watched));
     }
 
     async fn change(&mut self, reading: Reading, began: Instant) -> Report {

@@ -89,11 +89,12 @@ fn prints(watched: &Watched) -> Prints {
         .collect()
 }
 
-/// Whether the files that were known are as they were. Those that a reload has added were just read.
+/// Whether the files are as they were when they were seen last. One that is seen for the first time may have changed
+/// since it was read, or have come since it was missed: it is taken for another one.
 fn is_same(known: &Prints, seen: &Prints) -> bool {
-    known.iter().all(|(file, before)| {
-        let now = seen.iter().find(|(name, _)| name == file);
-        now.is_none_or(|(_, now)| now == before)
+    seen.iter().all(|(file, now)| {
+        let before = known.iter().find(|(name, _)| name == file);
+        before.map_or(now.is_none(), |(_, before)| before == now)
     })
 }
 
