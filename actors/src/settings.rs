@@ -27,7 +27,7 @@ use crate::builtin::static_credentials::StaticCredentials;
 use crate::pipeline::LimitsConfig;
 
 pub use current::Current;
-pub use doors::{Doors, Hosts};
+pub use doors::{Doors, Hosts, ProtocolHeaders};
 
 /// One reading of the configuration, as far as requests are concerned.
 #[derive(Clone)]

@@ -110,17 +110,12 @@ impl Callers {
         weight: NonZeroU32,
         in_flight: bool,
     ) -> Result<Option<Place>, Limited> {
-        let mut rules = limits.rules.iter();
-        let rule = rules.find(|rule| !rule.has_targets() && rule.concerns(caller));
-        let key = self.key(|hasher| {
-            rule.map(|rule| &rule.name).hash(hasher);
-            caller.hash(hasher);
-        });
-        let account = self.account(key)?;
-        let bound = rule.and_then(|rule| rule.in_flight);
-        let bound = bound.unwrap_or(limits.principal.in_flight);
+        let (account, rule) = self.own(limits, caller)?;
         let place = match in_flight {
-            true => Some(account.place(bound).ok_or(Limited::now(Limit::InFlight))?),
+            true => {
+                let place = account.place(in_flight_of(limits, rule));
+                Some(place.ok_or(Limited::now(Limit::InFlight))?)
+            }
             false => None,
         };
         let allowance = rule.and_then(LimitRule::allowance);
@@ -128,6 +123,27 @@ impl Callers {
             account.take(allowance, weight, Limit::Rate)?;
         }
         Ok(place)
+    }
+
+    /// One more place for a caller, if it has one left. Its rate was charged before.
+    pub fn another_place(&self, limits: &LimitsConfig, caller: &Caller<'_>) -> Option<Place> {
+        let (account, rule) = self.own(limits, caller).ok()?;
+        account.place(in_flight_of(limits, rule))
+    }
+
+    /// The account of a caller, and the rule that is about it.
+    fn own<'a>(
+        &self,
+        limits: &'a LimitsConfig,
+        caller: &Caller<'_>,
+    ) -> Result<(Arc<Account>, Option<&'a LimitRule>), Limited> {
+        let mut rules = limits.rules.iter();
+        let rule = rules.find(|rule| !rule.has_targets() && rule.concerns(caller));
+        let key = self.key(|hasher| {
+            rule.map(|rule| &rule.name).hash(hasher);
+            caller.hash(hasher);
+        });
+        Ok((self.account(key)?, rule))
     }
 
     /// Counts somebody whose credentials are no good, by its address: guessing is no faster than calling.
@@ -197,6 +213,12 @@ impl Callers {
         let account = self.accounts.get(key, Account::default);
         account.ok_or(Limited::now(Limit::Table))
     }
+}
+
+/// How much a caller may have in flight.
+fn in_flight_of(limits: &LimitsConfig, rule: Option<&LimitRule>) -> NonZeroU32 {
+    let bound = rule.and_then(|rule| rule.in_flight);
+    bound.unwrap_or(limits.principal.in_flight)
 }
 
 // === impl Caller ===

@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use super::audit::AuditActor;
 use super::auth::{AuthActor, AuthLane, Received};
+use super::batch::{Batches, Rooms};
 use super::credential::CredentialActor;
-use super::dispatch::{Desk, DispatchActor, TaskOwners};
+use super::dispatch::{Desk, DispatchActor, Overlooked, TaskOwners};
 use super::policy::{PolicyActor, PolicyLane};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Drill, Exchange, Metrics, Refusal, Stage};
@@ -46,8 +47,12 @@ pub struct PipelineParts {
     pub board: UpstreamBoard,
     /// Legacy sessions.
     pub sessions: Sessions,
+    /// What the messages of batches need.
+    pub rooms: Arc<dyn Rooms>,
     /// Who began which task.
     pub tasks: TaskOwners,
+    /// Whose headers were overlooked.
+    pub overlooked: Overlooked,
     /// Seals request states.
     pub sealer: Arc<Sealer>,
     /// How each worker connects to HTTP servers.
@@ -164,6 +169,7 @@ impl Pipeline {
                 gates: parts.gates.clone(),
                 sessions: parts.sessions.clone(),
                 tasks: parts.tasks.clone(),
+                overlooked: parts.overlooked.clone(),
                 sealer: parts.sealer.clone(),
                 metrics: parts.metrics.clone(),
                 draining: parts.draining.clone(),
@@ -190,7 +196,15 @@ impl Pipeline {
     }
 
     fn auth_stage(&self, parts: PipelineParts) -> ChildSpec {
+        let batches = Batches {
+            sessions: parts.sessions,
+            rooms: parts.rooms,
+            callers: parts.callers.clone(),
+            policy: Mailbox::new(self.policy.clone()),
+            telemetry: Mailbox::new(self.telemetry.clone()),
+        };
         let lane = Arc::new(AuthLane {
+            batches,
             callers: parts.callers,
             policy: Mailbox::new(self.policy.clone()),
             telemetry: Mailbox::new(self.telemetry.clone()),

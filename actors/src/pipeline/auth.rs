@@ -6,6 +6,7 @@ use actix::{Actor, Context, Handler, Message};
 use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::role::{Answer, AuthError};
 
+use super::batch::Batches;
 use super::policy::{Authenticated, PolicyActor};
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Refusal, Stage};
@@ -25,6 +26,8 @@ pub struct AuthActor {
 
 /// What a verdict needs in order to travel on, also when it comes later.
 pub struct AuthLane {
+    /// Takes batches apart.
+    pub batches: Batches,
     /// What callers have taken.
     pub callers: Arc<Callers>,
     /// The next stage.
@@ -92,6 +95,9 @@ impl AuthLane {
                     _ if !arrival.transport.admits(&principal) => Refusal::UnknownSession,
                     (_, ClientRequest::Malformed(refusal)) => Refusal::Wire(refusal.clone()),
                     (_, ClientRequest::Refused(refusal)) => refusal.clone(),
+                    (_, ClientRequest::LegacyBatch(_)) => {
+                        return self.batches.clone().carry(exchange, principal);
+                    }
                     _ => {
                         exchange.goes_on();
                         return super::forward(

@@ -156,6 +156,11 @@ impl Exchange {
         (Self(Box::new(inner)), receiver)
     }
 
+    /// Where it is counted.
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.0.meter
+    }
+
     /// What the client sent.
     pub fn arrival(&self) -> &Arrival {
         &self.0.arrival
@@ -281,6 +286,12 @@ impl Exchange {
             ..
         } = &*self.0;
         meter.early_timing(stamps, arrival, facts)
+    }
+
+    /// Whether a client that loses the connection can come back for what it misses.
+    pub(crate) fn can_resume(&self) -> bool {
+        let arrival = &self.0.arrival;
+        matches!(arrival.transport, Transport::Http) && !arrival.in_batch
     }
 
     /// Returns true once the status line is committed to a stream.

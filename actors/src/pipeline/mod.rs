@@ -25,6 +25,7 @@ mod transport;
 
 pub mod audit;
 pub mod auth;
+pub mod batch;
 pub mod credential;
 pub mod dispatch;
 pub mod limits;
@@ -39,7 +40,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Handler, Message};
 
 pub use assembly::{Door, Pipeline, PipelineParts};
-pub use dispatch::{Mail, TaskOwners};
+pub use dispatch::{Mail, Overlooked, TaskOwners};
 pub use drill::Drill;
 pub use exchange::{Arrival, ClientRequest, Exchange, Facts};
 pub use limits::LimitsConfig;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore, mpsc};
+use weir_plugin_protocol::mcp::Version;
 
 use super::{Sessions, UpstreamSession};
 use crate::builtin::static_credentials::{ServerCredentials, StaticCredentials};
@@ -84,10 +85,13 @@ async fn end(client: &HttpClient, credentials: &StaticCredentials, farewell: Far
         .map(|credentials| credentials.headers.clone())
         .unwrap_or_default();
     headers.insert("mcp-session-id", id.clone());
-    headers.insert(
-        "mcp-protocol-version",
-        http::HeaderValue::from_static(session.version.as_str()),
-    );
+    // Older revisions do not know the header.
+    if session.version >= Version::V2025_06_18 {
+        headers.insert(
+            "mcp-protocol-version",
+            http::HeaderValue::from_static(session.version.as_str()),
+        );
+    }
     let ended = client.send(&target, http::Method::DELETE, headers, Bytes::new());
     if !matches!(tokio::time::timeout(PATIENCE, ended).await, Ok(Ok(_))) {
         tracing::debug!(%server, "server was not told that a session is over");

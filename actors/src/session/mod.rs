@@ -4,6 +4,7 @@
 //! to the principal and the endpoint. The table here is a cache: an entry that was evicted, or that another replica
 //! made, comes back when its id is used. Only an ended session stays ended.
 
+mod again;
 mod asks;
 mod client;
 mod event_log;
@@ -14,6 +15,7 @@ mod streams;
 mod table;
 mod upstream;
 
+pub use again::Again;
 pub use asks::{Ask, AskRoute};
 pub use client::ClientHello;
 pub use event_log::{EventLog, Page, Reader};
@@ -36,6 +38,7 @@ use crate::pipeline::metrics::sessions::SessionSpan;
 use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
 use crate::upstream::{Endpoint, ServerName, Subscription};
+use again::Wishes;
 use shelf::Shelf;
 use streams::Streams;
 
@@ -75,6 +78,8 @@ struct State {
     calls: HashMap<String, CallInFlight>,
     /// The event streams that can be read again, the standalone one among them.
     streams: Streams,
+    /// What servers are told again.
+    wishes: Wishes,
     /// Resources of shared servers that the client subscribed to.
     subscriptions: HashMap<String, Subscription>,
 }
@@ -216,6 +221,12 @@ impl Session {
     /// Whether the client subscribed to this resource of a shared server.
     pub fn is_subscribed(&self, uri: &str) -> bool {
         self.lock().subscriptions.contains_key(uri)
+    }
+
+    /// Whether a request is under way or somebody may read its stream.
+    fn is_in_use(&self) -> bool {
+        let state = self.lock();
+        !state.calls.is_empty() || state.streams.has_standalone()
     }
 
     fn end(&self) {

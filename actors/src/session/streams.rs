@@ -33,6 +33,11 @@ impl Streams {
         }
     }
 
+    /// Whether what servers say is gathered.
+    pub(super) fn has_standalone(&self) -> bool {
+        self.standalone.is_some()
+    }
+
     /// Makes room for one more. False if there is none.
     fn make_room(&mut self) -> bool {
         self.logs.retain(|log| !log.is_spent());
@@ -65,9 +70,13 @@ impl Session {
 
     /// The new standalone stream. An older one is over: a client that begins anew is not locked out by its dead
     /// connection.
-    pub fn open_standalone(&self) -> Arc<EventLog> {
+    pub fn open_standalone(&self, resumable: bool) -> Arc<EventLog> {
         let mut state = self.lock();
-        let log = self.resumable(&mut state, true);
+        let log = if resumable {
+            self.resumable(&mut state, true)
+        } else {
+            None
+        };
         let log = log.unwrap_or_else(|| EventLog::new(String::new(), true, self.shelf.clone()));
         let older = state.streams.standalone.replace(log.clone());
         drop(state);

@@ -72,7 +72,7 @@ impl Sessions {
             .time_to_idle(idle)
             .eviction_listener(move |key: Arc<u128>, session: Arc<Session>, cause| {
                 // A session that somebody works with is not over: it comes back when it is touched.
-                let in_use = Arc::strong_count(&session) > 1 && cause != RemovalCause::Explicit;
+                let in_use = session.is_in_use() && cause != RemovalCause::Explicit;
                 if cause == RemovalCause::Replaced || in_use {
                     return;
                 }

@@ -2,6 +2,10 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_plugin_protocol::mcp::HeaderRule;
+
 /// The hosts that a listener answers for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts {
@@ -18,6 +22,31 @@ pub struct Doors {
     pub hosts: Hosts,
     /// Values of `Origin` that are allowed besides those of this machine.
     pub origins: Vec<String>,
+    /// What becomes of requests whose headers contradict their body.
+    pub protocol_headers: ProtocolHeaders,
+}
+
+/// What becomes of requests whose `MCP-Protocol-Version` contradicts what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProtocolHeaders {
+    /// They are refused with 400, as the specification wants it.
+    #[default]
+    Strict,
+    /// The body decides, or the session; counted, and logged once for each caller. A header that names another method
+    /// or name than the body is refused all the same.
+    Tolerant,
+}
+
+// === impl ProtocolHeaders ===
+
+impl From<ProtocolHeaders> for HeaderRule {
+    fn from(headers: ProtocolHeaders) -> Self {
+        match headers {
+            ProtocolHeaders::Strict => Self::Strict,
+            ProtocolHeaders::Tolerant => Self::Tolerant,
+        }
+    }
 }
 
 // === impl Hosts ===

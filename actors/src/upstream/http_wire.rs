@@ -256,7 +256,9 @@ impl HttpWire {
             // Before the handshake is done there is no agreed revision to name.
             Era::Legacy if method == Some(Method::Initialize) => {}
             Era::Legacy => {
-                headers.insert(VERSION, HeaderValue::from_static(self.version.as_str()));
+                if self.version >= Version::V2025_06_18 {
+                    headers.insert(VERSION, HeaderValue::from_static(self.version.as_str()));
+                }
                 if let Some(session) = self.session.borrow().clone() {
                     headers.insert(SESSION, session);
                 }

@@ -35,6 +35,17 @@ pub struct Offered {
     pub legacy: bool,
 }
 
+/// What `MCP-Protocol-Version` is worth when it contradicts a modern `_meta`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderRule {
+    /// The request is refused, as the specification wants it.
+    #[default]
+    Strict,
+    /// A legacy revision in the header of a request that claims a modern one is overlooked: there are clients that send
+    /// it. Then the routing headers may be missing too; where they are there, they must be right.
+    Tolerant,
+}
+
 /// What a request turned out to be.
 #[derive(Clone, Debug)]
 pub enum Class {
@@ -58,6 +69,8 @@ pub struct ModernRequest {
     pub method: Method,
     /// Its revision.
     pub version: Version,
+    /// Whether its header named a legacy revision, and that was overlooked.
+    pub tolerated: bool,
 }
 
 /// What the `MCP-Protocol-Version` header says.
@@ -69,8 +82,19 @@ enum HeaderVersion<'a> {
     Repeated(bool),
 }
 
-/// Sorts a request. `body` is not looked at unless `http_method` is POST.
+/// Sorts a request by the strict rule. `body` is not looked at unless `http_method` is POST.
 pub fn classify(
+    http_method: HttpMethod,
+    headers: &WireHeaders<'_>,
+    body: Result<Payload, ParseError>,
+    offered: Offered,
+) -> Class {
+    classify_by(HeaderRule::Strict, http_method, headers, body, offered)
+}
+
+/// Sorts a request. `body` is not looked at unless `http_method` is POST.
+pub fn classify_by(
+    rule: HeaderRule,
     http_method: HttpMethod,
     headers: &WireHeaders<'_>,
     body: Result<Payload, ParseError>,
@@ -83,7 +107,7 @@ pub fn classify(
     let sorted = match body {
         Err(error) => Err(Refusal::from(error)),
         Ok(Payload::Batch(messages)) => batch(messages, &version, offered),
-        Ok(Payload::Single(message)) => single(message, &version, headers, offered),
+        Ok(Payload::Single(message)) => single(message, rule, &version, headers, offered),
     };
     sorted.unwrap_or_else(Class::Refused)
 }
@@ -137,6 +161,7 @@ fn batch(
 
 fn single(
     message: Message,
+    rule: HeaderRule,
     version: &HeaderVersion<'_>,
     headers: &WireHeaders<'_>,
     offered: Offered,
@@ -152,7 +177,15 @@ fn single(
         )),
         Kind::Result | Kind::Error => legacy(&message, version, offered),
         Kind::Request | Kind::Notification if message.field(Field::MetaVersion).is_some() => {
-            modern(&message, version, headers, offered).map(Some)
+            return match modern(&message, rule, version, headers, offered) {
+                Ok((method, version, tolerated)) => Ok(Class::Modern(ModernRequest {
+                    message,
+                    method,
+                    version,
+                    tolerated,
+                })),
+                Err(refusal) => Err(refusal.answering(&message)),
+            };
         }
         Kind::Notification if version.is_modern() => {
             modern_notification(&message, version, headers, offered).map(Some)
@@ -165,6 +198,7 @@ fn single(
             message,
             method,
             version,
+            tolerated: false,
         })),
         Ok(None) => Ok(Class::Legacy(Payload::Single(message))),
         Err(refusal) => Err(refusal.answering(&message)),
@@ -233,10 +267,11 @@ fn unclaimed(message: &Message, version: &HeaderVersion<'_>, offered: Offered) -
 /// The ladder of checks for a message that claims the modern era. The first that fails is the answer.
 fn modern(
     message: &Message,
+    rule: HeaderRule,
     version: &HeaderVersion<'_>,
     headers: &WireHeaders<'_>,
     offered: Offered,
-) -> Result<(Method, Version), Refusal> {
+) -> Result<(Method, Version, bool), Refusal> {
     let invalid = |what| Refusal::bad_request(code::INVALID_PARAMS, what);
     let claim = message.text(Field::MetaVersion);
     if !offered.modern {
@@ -260,8 +295,10 @@ fn modern(
         }
     }
 
+    let tolerated = rule == HeaderRule::Tolerant && version.is_legacy();
     match headers.protocol_version {
         Values::One(value) if value == claim.as_bytes() => {}
+        Values::One(_) if tolerated => {}
         Values::One(_) => {
             return Err(Refusal::header_mismatch(
                 "MCP-Protocol-Version differs from the request's _meta",
@@ -273,7 +310,7 @@ fn modern(
         }
     }
     let method = Method::parse(message.method());
-    routing_headers(message, method, headers)?;
+    routing_headers(message, method, headers, !tolerated)?;
 
     let known = Version::parse(&claim).filter(|version| version.era() == Era::Modern);
     let version = known.ok_or_else(|| Refusal::unsupported_version(&claim, MODERN_VERSIONS))?;
@@ -281,7 +318,7 @@ fn modern(
     if is_gone && message.kind() == Kind::Request {
         return Err(Refusal::method_not_found(message));
     }
-    Ok((method, version))
+    Ok((method, version, tolerated))
 }
 
 /// A notification without a claim under a modern header: there is no body to contradict the version.
@@ -301,17 +338,19 @@ fn modern_notification(
         ));
     }
     let method = Method::parse(message.method());
-    routing_headers(message, method, headers)?;
+    routing_headers(message, method, headers, true)?;
     Ok((method, *known))
 }
 
-/// Checks that `Mcp-Method` and `Mcp-Name` say what the body says. Notifications may lack them.
+/// Checks that `Mcp-Method` and `Mcp-Name` say what the body says. Notifications may lack them, and requests unless they
+/// are `wanted`.
 fn routing_headers(
     message: &Message,
     method: Method,
     headers: &WireHeaders<'_>,
+    wanted: bool,
 ) -> Result<(), Refusal> {
-    let must_be_there = message.kind() == Kind::Request;
+    let must_be_there = wanted && message.kind() == Kind::Request;
     match headers.method {
         Values::One(value) if value == message.method().as_bytes() => {}
         Values::Absent if !must_be_there => {}
@@ -376,6 +415,10 @@ impl<'a> HeaderVersion<'a> {
             Self::Repeated(is_modern) => *is_modern,
             Self::Absent | Self::Unknown(_) => false,
         }
+    }
+
+    fn is_legacy(&self) -> bool {
+        matches!(self, Self::Known(version) if version.era() == Era::Legacy)
     }
 
     /// What a refusal says was asked for.

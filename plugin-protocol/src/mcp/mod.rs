@@ -12,7 +12,7 @@ mod uri_template;
 mod version;
 
 pub use answer::{error_response, result_response};
-pub use classify::{Class, HttpMethod, ModernRequest, Offered, classify};
+pub use classify::{Class, HeaderRule, HttpMethod, ModernRequest, Offered, classify, classify_by};
 pub use headers::{
     HeaderValueError, Values, WireHeaders, decode_header_value, encode_header_value,
 };

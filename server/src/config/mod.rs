@@ -38,6 +38,7 @@ pub use weir_actors::builtin::rules::PolicyConfig;
 pub use weir_actors::builtin::static_credentials::CredentialsConfig;
 pub use weir_actors::pipeline::{LimitsConfig, MetricsConfig};
 pub use weir_actors::seal::SealingConfig;
+pub use weir_actors::settings::ProtocolHeaders;
 pub use weir_actors::supervisor::SupervisionConfig;
 pub use weir_actors::upstream::config::ServerConfig;
 pub use weir_actors::upstream::pins::PinsConfig;
@@ -129,6 +130,9 @@ pub struct HttpFaceConfig {
     pub allowed_origins: Vec<String>,
     /// Must be true to let everybody in (`desktop-implicit`) at an address outside the loopback. Default false.
     pub allow_unauthenticated: bool,
+    /// What becomes of requests whose `MCP-Protocol-Version` header contradicts their body or their session: `strict`
+    /// refuses them, `tolerant` goes by the body. Default `strict`.
+    pub protocol_headers: ProtocolHeaders,
     /// Whether clients of the transport of 2024-11-05 (HTTP+SSE) are served too, at `/sse` and `/servers/NAME/sse`.
     /// Default true.
     pub sse: bool,
@@ -229,6 +233,7 @@ impl Default for HttpFaceConfig {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             allow_unauthenticated: false,
+            protocol_headers: ProtocolHeaders::default(),
             sse: true,
         }
     }

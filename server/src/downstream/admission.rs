@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_actors::builtin::audit_lines::{AuditLog, AuditSlot};
+use weir_actors::pipeline::batch::Rooms;
 use weir_actors::pipeline::{LimitsConfig, Refusal};
 
 /// Admits requests, for all workers.
@@ -109,5 +110,15 @@ impl Admission {
     /// Permits that exist: requests, streams.
     pub fn limits(&self) -> (usize, usize) {
         (self.max_calls.load(Ordering::Relaxed), self.max_streams)
+    }
+}
+
+impl Rooms for Admission {
+    fn record(&self) -> Option<AuditSlot> {
+        self.reserve_record()
+    }
+
+    fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.take_permit().ok()
     }
 }

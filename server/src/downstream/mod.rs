@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal, Transport};
 use weir_actors::upstream::{Endpoint, Federation, ServerName};
 use weir_plugin_protocol::jsonrpc::{Limits, Payload};
-use weir_plugin_protocol::mcp::{self, Class, Offered, classify};
+use weir_plugin_protocol::mcp::{self, Class, Offered, classify_by};
 
 pub use admission::Admission;
 pub use intake::Intake;
@@ -225,7 +225,8 @@ async fn understand(
     };
     let payload = weir_plugin_protocol::jsonrpc::parse(raw, &limits);
     let offered: Offered = snapshot.eras(endpoint);
-    let class = classify(
+    let class = classify_by(
+        snapshot.settings.doors.protocol_headers.into(),
         http_method,
         &read::wire_headers(request).view(),
         payload,

@@ -10,7 +10,7 @@ use weir_actors::admission::Gates;
 use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
 use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
-use weir_actors::pipeline::{Mail, Metrics, PipelineParts, TaskOwners};
+use weir_actors::pipeline::{Mail, Metrics, Overlooked, PipelineParts, TaskOwners};
 use weir_actors::seal::{SealKeys, Sealer};
 use weir_actors::session::Sessions;
 use weir_actors::settings::Hosts;
@@ -172,6 +172,8 @@ impl Gateway {
             parts: PipelineParts {
                 board: board.clone(),
                 sessions: sessions.clone(),
+                rooms: Arc::new(admission.clone()),
+                overlooked: Overlooked::default(),
                 tasks: TaskOwners::default(),
                 sealer: sealer.clone(),
                 http: http.clone(),

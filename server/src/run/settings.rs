@@ -50,6 +50,7 @@ pub(super) fn settings(
                 any_address: !config.listen.is_loopback(),
             },
             origins: config.http.allowed_origins.clone(),
+            protocol_headers: config.http.protocol_headers,
         }),
         auth: auth.provider(),
         resource: auth.resource().cloned().map(Arc::new),

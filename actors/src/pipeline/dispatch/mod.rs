@@ -9,6 +9,7 @@ mod legacy;
 mod listen;
 mod modern;
 mod names;
+mod overlooked;
 mod passage;
 mod raw;
 mod relay;
@@ -40,6 +41,7 @@ use crate::upstream::http::{HttpClient, HttpTarget};
 use crate::upstream::{Federation, ServerName, UpstreamBoard};
 
 pub use legacy::Mail;
+pub use overlooked::Overlooked;
 pub use tasks::TaskOwners;
 
 /// A comment is sent on a silent stream this often, so that nobody on the way thinks it dead.
@@ -80,6 +82,8 @@ pub struct Desk {
     pub sessions: Sessions,
     /// Who began which task.
     pub tasks: TaskOwners,
+    /// Whose headers were overlooked.
+    pub overlooked: Overlooked,
     /// Seals request states.
     pub sealer: Arc<Sealer>,
     /// Counts.

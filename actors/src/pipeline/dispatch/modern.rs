@@ -26,8 +26,17 @@ pub(super) fn dispatch(desk: &Rc<Desk>, exchange: Exchange, target: Target, gran
         return;
     };
     let ModernRequest {
-        message, method, ..
+        message,
+        method,
+        tolerated,
+        ..
     } = request.clone();
+    if tolerated {
+        desk.overlook(
+            &grant.principal,
+            "it names a legacy revision beside a modern _meta",
+        );
+    }
     if message.id().is_none() {
         // The revision defines no notification of a client over HTTP: accepted and dropped.
         return desk.finish(exchange, Outcome::accepted());

@@ -12,7 +12,7 @@ use weir_plugin_protocol::mcp::Method;
 
 use super::upcall::{Reply, Said, Upcall};
 use super::{Desk, Grant, KEEP_ALIVE};
-use crate::pipeline::{ClientGone, Exchange, LimitsConfig, Outcome, Refusal, Verdict};
+use crate::pipeline::{ClientGone, Exchange, LimitsConfig, Outcome, Refusal, Transport, Verdict};
 use crate::session::{AskRoute, CallGuard, Session, same_token};
 use crate::upstream::ServerName;
 
@@ -166,8 +166,8 @@ impl Relay {
                     }
                     gone => gone,
                 },
-                // A lost connection cancels nothing in the legacy era.
-                Woken::ClientGone if self.legacy.is_some() => {
+                // A lost connection cancels nothing in the legacy era of Streamable HTTP.
+                Woken::ClientGone if self.outlives(&exchange) => {
                     gone = true;
                     exchange.detach();
                     Ok(())
@@ -180,7 +180,7 @@ impl Relay {
                 }
             };
             if sent.is_err() {
-                if self.legacy.is_none() {
+                if !self.outlives(&exchange) {
                     break exchange.refusal(Refusal::Cancelled);
                 }
                 gone = true;
@@ -211,10 +211,15 @@ impl Relay {
         (exchange, outcome)
     }
 
+    /// Whether the request goes on without the connection that it came on.
+    fn outlives(&self, exchange: &Exchange) -> bool {
+        self.legacy.is_some() && matches!(exchange.arrival().transport, Transport::Http)
+    }
+
     /// Whether the client is to learn the name of the answer's stream before anything happens in it.
     fn primes(&self, exchange: &Exchange) -> bool {
         let legacy = self.legacy.as_ref();
-        legacy.is_some_and(|legacy| legacy.session.primes()) && !exchange.arrival().in_batch
+        legacy.is_some_and(|legacy| legacy.session.primes()) && exchange.can_resume()
     }
 
     fn first_silence(&self, exchange: &Exchange) -> Duration {
@@ -230,10 +235,7 @@ impl Relay {
         if exchange.is_streaming() {
             return Ok(());
         }
-        let legacy = self
-            .legacy
-            .as_ref()
-            .filter(|_| !exchange.arrival().in_batch);
+        let legacy = self.legacy.as_ref().filter(|_| exchange.can_resume());
         let Some((session, log)) =
             legacy.and_then(|legacy| Some((&legacy.session, legacy.session.open_log()?)))
         else {

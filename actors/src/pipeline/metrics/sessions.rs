@@ -25,6 +25,8 @@ pub struct SessionMetrics {
     pub dropped_frames: IntCounter,
     /// Upstream messages that could not be attributed to one session.
     pub unattributed: IntCounter,
+    /// Requests whose `MCP-Protocol-Version` contradicted them and was overlooked.
+    pub tolerated_headers: IntCounter,
     served: Family<[&'static str; 1], Timing>,
     kept: Family<AtServer, Timing>,
 }
@@ -79,6 +81,10 @@ impl SessionMetrics {
                 ],
                 &OPERATION,
                 config.max_series,
+            )?,
+            tolerated_headers: register.counter(
+                "weir_tolerated_headers_total",
+                "Requests whose MCP-Protocol-Version contradicted them and was overlooked.",
             )?,
         })
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message, member, quote, unquote};
-use weir_plugin_protocol::mcp::{Era, Version, negotiate, result_response};
+use weir_plugin_protocol::mcp::{Era, Method, Version, negotiate, result_response};
 
 use super::super::raw::text;
-use super::super::upcall::{answer_limits, broken, http_refusal};
+use super::super::upcall::{Contact, Upcall, answer_limits, broken, http_refusal};
 use super::super::{Desk, Grant, headers};
 use crate::pipeline::{Exchange, Outcome, Refusal};
-use crate::session::{ClientHello, Session, UpstreamSession};
+use crate::session::{Again, ClientHello, Session, UpstreamSession};
 use crate::upstream::ServerName;
 use crate::upstream::http::HttpTarget;
 
@@ -168,5 +168,41 @@ async fn introduce(
         )
         .await;
     sent.map_err(|error| http_refusal(server, &error))?;
+    tell_again(desk, session, server, &made, grant).await;
     Ok(made)
+}
+
+/// Tells a server that has lost the session what the client asked of the one before. A server that does not take it is
+/// not worth the client's call.
+async fn tell_again(
+    desk: &Desk,
+    session: &Session,
+    server: &ServerName,
+    made: &UpstreamSession,
+    grant: &Grant,
+) {
+    let Again { level, watched } = session.again(server);
+    let snapshot = desk.board.load();
+    let face = snapshot
+        .server(server)
+        .and_then(|server| server.face(Era::Legacy));
+    let logs = face.is_some_and(|face| face.hello.has("logging"));
+    drop(snapshot);
+    let level = level.filter(|_| logs);
+    let level = level.map(|level| (Method::LoggingSetLevel, format!(r#"{{"level":{level}}}"#)));
+    let watched = watched
+        .into_iter()
+        .map(|uri| (Method::ResourcesSubscribe, format!(r#"{{"uri":{uri}}}"#)));
+    for (method, params) in level.into_iter().chain(watched) {
+        let id = desk.next_id();
+        let frame = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"{}","params":{params}}}"#,
+            method.as_str()
+        );
+        let head = headers::in_session(made, grant.headers_at(server, &made.target));
+        let posting = Upcall::post(desk, server, &made.target, head, frame.into(), Some(&id));
+        if !matches!(posting.await, Ok(Contact::Under(_) | Contact::Accepted)) {
+            tracing::debug!(%server, method = method.as_str(), "server was not told again");
+        }
+    }
 }

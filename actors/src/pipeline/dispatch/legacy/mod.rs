@@ -17,11 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
-use weir_plugin_protocol::mcp::{self, Method, code, result_response};
+use weir_plugin_protocol::mcp::{self, Method, Version, code, result_response};
 
 use super::{Desk, Grant, Target, passage};
 use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Transport};
 use crate::session::Session;
+use crate::settings::ProtocolHeaders;
 use crate::upstream::ListKind;
 
 pub use mail::Mail;
@@ -89,13 +90,8 @@ pub(super) fn dispatch(desk: &Rc<Desk>, mut exchange: Exchange, target: Target, 
                 });
             }
         },
-        (_, None) => {
-            let text = "batches are not served: send one message at a time";
-            desk.refuse(
-                exchange,
-                Refusal::Wire(mcp::Refusal::bad_request(code::INVALID_REQUEST, text)),
-            );
-        }
+        // Batches are taken apart before.
+        (_, None) => desk.refuse(exchange, Refusal::Aborted { dispatched: false }),
     }
 }
 
@@ -169,9 +165,26 @@ fn find(desk: &Desk, exchange: &Exchange, grant: &Grant) -> Result<Arc<Session>,
         .session_id
         .as_deref()
         .ok_or(Refusal::SessionRequired)?;
-    desk.sessions
+    let session = desk
+        .sessions
         .find(id, &grant.principal, &arrival.endpoint)
-        .ok_or(Refusal::UnknownSession)
+        .ok_or(Refusal::UnknownSession)?;
+    match arrival.legacy_version {
+        // Before 2025-06-18 the header meant nothing.
+        Some(named) if named != session.version && session.version >= Version::V2025_06_18 => {
+            if grant.settings.doors.protocol_headers == ProtocolHeaders::Strict {
+                let text = format!(
+                    "MCP-Protocol-Version differs from {}, which the session has negotiated",
+                    session.version
+                );
+                let refusal = mcp::Refusal::bad_request(code::INVALID_REQUEST, text);
+                return Err(Refusal::Wire(refusal));
+            }
+            desk.overlook(&grant.principal, "it differs from the session's revision");
+        }
+        _ => {}
+    }
+    Ok(session)
 }
 
 // === impl Desk ===

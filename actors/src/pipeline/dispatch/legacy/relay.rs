@@ -12,7 +12,7 @@ use super::super::resume::Resume;
 use super::super::upcall::{Contact, Upcall, broken};
 use super::super::{Desk, Grant, again, headers, names};
 use super::{handshake, upward};
-use crate::pipeline::{Exchange, Outcome, Refusal};
+use crate::pipeline::{Exchange, Outcome, Refusal, Transport, Verdict};
 use crate::session::{AskRoute, CallGuard, Session, UpstreamSession};
 use crate::upstream::http::HttpTarget;
 use crate::upstream::{Link, Route, ServerName};
@@ -105,7 +105,7 @@ pub(super) async fn run(
                 again::is_harmless(&exchange, &route, &grant),
                 &mut posted,
             );
-            let contact = within(&exchange, &call, &server, posting).await;
+            let contact = within(&mut exchange, &call, &server, posting).await;
             if let (Err(Refusal::Cancelled | Refusal::UpstreamTimeout { .. }), Some(posted)) =
                 (&contact, posted)
             {
@@ -118,7 +118,7 @@ pub(super) async fn run(
             None => {
                 let rewrite = names::own(request, &route);
                 let calling = Upcall::pipe(link, &server, request, rewrite, Some(session.key));
-                let started = within(&exchange, &call, &server, calling).await;
+                let started = within(&mut exchange, &call, &server, calling).await;
                 started.map(|(call, token)| {
                     let way_back = AskRoute::Stdio {
                         link: link.clone(),
@@ -138,11 +138,12 @@ pub(super) async fn run(
         },
     };
     match contact {
-        Ok((upcall, token, route, posted)) => {
+        Ok((upcall, token, way_back, posted)) => {
+            let watching = session.clone();
             let legacy = Some(LegacySide {
                 session,
                 call,
-                route,
+                route: way_back,
                 posted,
             });
             let relay = Relay {
@@ -154,13 +155,29 @@ pub(super) async fn run(
                 began,
                 legacy,
             };
-            relay.run(exchange, upcall).await
+            let (exchange, outcome) = relay.run(exchange, upcall).await;
+            if outcome.verdict == Verdict::Ok {
+                remember(&watching, request, &route);
+            }
+            (exchange, outcome)
         }
         Err(refusal) => {
             exchange.facts_mut().upstream_time = began.elapsed();
             let outcome = exchange.refusal(refusal);
             (exchange, outcome)
         }
+    }
+}
+
+/// Remembers what a server with a session of its own must be told again if it loses the session.
+fn remember(session: &Session, request: &Message, route: &Route) {
+    let watches = match Method::parse(request.method()) {
+        Method::ResourcesSubscribe => true,
+        Method::ResourcesUnsubscribe => false,
+        _ => return,
+    };
+    if let (Link::Http(_), Some(uri)) = (&route.link.link, request.field(Field::Uri)) {
+        session.watch(&route.server.name, uri, watches);
     }
 }
 
@@ -240,19 +257,22 @@ async fn shared(
     )))
 }
 
-/// Bounds the first contact by the deadline, and gives it up when the client cancels. A client that has gone away has not
-/// cancelled.
+/// Bounds the first contact by the deadline, and gives it up when the client cancels. Over Streamable HTTP a client that
+/// has gone away has not cancelled.
 async fn within<T>(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     call: &CallGuard,
     server: &ServerName,
     contact: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
+    let deadline = exchange.arrival().deadline;
+    let outlives = matches!(exchange.arrival().transport, Transport::Http);
     tokio::select! {
         biased;
         contact = contact => contact,
         () = call.cancel.notified() => Err(Refusal::Cancelled),
-        () = sleep_until(exchange.arrival().deadline) => {
+        () = exchange.client_gone(), if !outlives => Err(Refusal::Cancelled),
+        () = sleep_until(deadline) => {
             Err(Refusal::UpstreamTimeout { server: server.to_string() })
         }
     }

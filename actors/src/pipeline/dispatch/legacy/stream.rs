@@ -40,7 +40,7 @@ pub(super) async fn run(
     exchange.release_servers();
     let asked = exchange.arrival().last_event_id.as_deref();
     let found = match asked {
-        None => Some((begin(desk, &session, &grant), 0)),
+        None => Some((begin(desk, &session, &grant, exchange.can_resume()), 0)),
         Some(id) => session.find_log(id),
     };
     let primes = asked.is_none() && session.primes();
@@ -101,8 +101,8 @@ async fn carry(desk: &Desk, exchange: &mut Exchange, session: &Arc<Session>, mut
 }
 
 /// Begins the standalone stream of a session.
-fn begin(desk: &Rc<Desk>, session: &Arc<Session>, grant: &Grant) -> Arc<EventLog> {
-    let log = session.open_standalone();
+fn begin(desk: &Rc<Desk>, session: &Arc<Session>, grant: &Grant, resumable: bool) -> Arc<EventLog> {
+    let log = session.open_standalone(resumable);
     let gathering = Gathering {
         events: desk.board.events(),
         _pumps: Pumps::open(desk, session, grant),

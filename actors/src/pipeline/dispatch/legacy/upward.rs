@@ -187,7 +187,33 @@ pub(super) async fn set_level(
     if timeout_at(exchange.arrival().deadline, told).await.is_err() {
         tracing::warn!("not every server has taken the log level in time");
     }
+    session.set_level(message.field(Field::Level).unwrap_or_default());
     Outcome::ok(result_response(message.id().unwrap_or("null"), "{}"))
+}
+
+/// Posts a request whose answer nobody needs, once more if the server has lost the session.
+async fn told_over_http(
+    desk: &Rc<Desk>,
+    session: &Arc<Session>,
+    server: &ServerName,
+    target: &Arc<HttpTarget>,
+    message: &Message,
+    grant: &Grant,
+) -> Result<(), Refusal> {
+    for _ in 0..2 {
+        let upstream = handshake::upstream(desk, session, server, target, grant).await?;
+        let id = desk.next_id();
+        let frame = message.rewrite().set(Field::Id, id.clone()).finish();
+        let head = headers::in_session(&upstream, grant.headers_at(server, target));
+        match Upcall::post(desk, server, target, head, frame, Some(&id)).await? {
+            Contact::SessionLost => session.lost_upstream(server, &upstream).await,
+            Contact::Under(_) | Contact::Accepted => return Ok(()),
+        }
+    }
+    Err(broken(
+        server,
+        "it does not know the session that it has just begun".into(),
+    ))
 }
 
 async fn tell_level(
@@ -199,19 +225,7 @@ async fn tell_level(
     grant: &Grant,
 ) {
     let told = match &face.link {
-        Link::Http(target) => {
-            match handshake::upstream(desk, session, &server, target, grant).await {
-                Ok(upstream) => {
-                    let id = desk.next_id();
-                    let frame = message.rewrite().set(Field::Id, id.clone()).finish();
-                    let head = headers::in_session(&upstream, grant.headers_for(&server));
-                    Upcall::post(desk, &server, target, head, frame, Some(&id))
-                        .await
-                        .map(drop)
-                }
-                Err(refusal) => Err(refusal),
-            }
-        }
+        Link::Http(target) => told_over_http(desk, session, &server, target, message, grant).await,
         Link::Stdio(link) => {
             let id = link.next_id();
             let frame = message
