@@ -1,6 +1,6 @@
 //! What a server says besides its answers reaches the client: progress, logs, questions, changed lists. Client and server
-//! speak the same era; the server is reached over HTTP and over stdio, alone and in a federation; and so is the gateway by
-//! the client, and over HTTP+SSE.
+//! speak the same era; the server is reached over HTTP, stdio and HTTP+SSE, alone and in a federation; and so is the gateway
+//! by the client.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -46,6 +46,11 @@ async fn legacy_over_http() {
 #[tokio::test]
 async fn legacy_over_stdio() {
     hears_everything("legacy", Eras::Legacy, Way::Stdio).await;
+}
+
+#[tokio::test]
+async fn legacy_over_sse() {
+    hears_everything("legacy", Eras::Legacy, Way::Sse).await;
 }
 
 #[tokio::test]
@@ -113,6 +118,7 @@ fn at_the_pipes(mode: &str, eras: Eras) {
 enum Way {
     Http,
     Stdio,
+    Sse,
 }
 
 async fn hears_everything(mode: &str, eras: Eras, way: Way) {
@@ -153,6 +159,11 @@ fn entry(kit: &Kit, eras: Eras, way: Way) -> (String, Option<Upstream>) {
             let script = Kit::script("conformance_upstream.py");
             let words = [script.to_str().unwrap(), "--stdio", "--era", eras.as_str()];
             (stdio_entry(&kit.python_program(), &words, &[]), None)
+        }
+        Way::Sse => {
+            let upstream = Upstream::conformance_sse(kit);
+            let entry = json!({ "type": "sse", "url": upstream.url });
+            (entry.to_string(), Some(upstream))
         }
     }
 }

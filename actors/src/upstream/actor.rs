@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::board::UpstreamBoard;
+use super::carrier::Carrier;
 use super::config::{HttpConfig, ServerConfig};
 use super::desk::Desk;
 use super::home::Home;
@@ -15,6 +16,7 @@ use super::http::{HttpClient, HttpClientConfig, InvalidTarget};
 use super::http_server::HttpServer;
 use super::http_wire::Door;
 use super::session_sink::SessionSink;
+use super::stdio::Remote;
 use super::stdio_server::StdioServer;
 use crate::supervisor::{ChildContext, SupervisorHandle};
 
@@ -47,13 +49,21 @@ impl UpstreamActor {
     /// Runs until it is asked to stop, then ends the session with the server.
     pub(super) async fn run(self, context: ChildContext) -> Result<(), Unfit> {
         let home = Rc::new(Home::new(&self.board, &self.desk));
+        let shared = |carrier| StdioServer {
+            home: home.clone(),
+            carrier,
+            group: self.group,
+            sink: self.sink,
+            turn: Mutex::new(()),
+        };
         match self.config {
             ServerConfig::Http(config) => {
-                let (door, protocol) = (door(&config, self.http)?, config.protocol);
+                let old = shared(Carrier::Stream(remote(&config, self.http.clone())?));
                 let server = HttpServer {
                     home,
-                    door,
-                    protocol,
+                    door: door(&config, self.http)?,
+                    protocol: config.protocol,
+                    old: Some(old),
                     legacy: RefCell::new(None),
                 };
                 tokio::select! {
@@ -62,14 +72,15 @@ impl UpstreamActor {
                 }
                 server.goodbye().await;
             }
+            ServerConfig::Sse(config) => {
+                let server = shared(Carrier::Stream(remote(&config, self.http)?));
+                tokio::select! {
+                    () = server.run() => {}
+                    () = context.stopping() => {}
+                }
+            }
             ServerConfig::Stdio(config) => {
-                let server = StdioServer {
-                    home,
-                    config,
-                    group: self.group,
-                    sink: self.sink,
-                    turn: Mutex::new(()),
-                };
+                let server = shared(Carrier::Process(config));
                 tokio::select! {
                     () = server.run() => {}
                     () = context.stopping() => {}
@@ -84,6 +95,16 @@ pub(super) fn door(config: &HttpConfig, client: HttpClientConfig) -> Result<Door
     Ok(Door {
         client: HttpClient::new(client),
         target: Arc::new(config.target()?),
+        headers: config.header_map(),
+        timeout: std::time::Duration::from_millis(config.timeout_ms),
+    })
+}
+
+/// The same place, spoken to over HTTP+SSE.
+fn remote(config: &HttpConfig, http: HttpClientConfig) -> Result<Remote, InvalidTarget> {
+    Ok(Remote {
+        http,
+        target: config.target()?,
         headers: config.header_map(),
         timeout: std::time::Duration::from_millis(config.timeout_ms),
     })

@@ -29,6 +29,8 @@ pub enum ServerConfig {
     Stdio(StdioConfig),
     /// A server reached over Streamable HTTP.
     Http(HttpConfig),
+    /// A server reached over HTTP+SSE, the transport of 2024-11-05.
+    Sse(HttpConfig),
 }
 
 /// A child process that speaks MCP on its standard input and output.
@@ -58,7 +60,7 @@ pub struct StdioConfig {
     pub limits: ServerLimitsConfig,
 }
 
-/// A server reached over Streamable HTTP.
+/// A server reached over HTTP: its endpoint, or for HTTP+SSE its event stream.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct HttpConfig {
@@ -125,6 +127,7 @@ struct Flat {
 enum Kind {
     Stdio,
     Http,
+    Sse,
 }
 
 /// Headers that the gateway writes itself and that a configuration cannot set.
@@ -152,7 +155,7 @@ impl ServerConfig {
     pub fn equip(&mut self, credentials: &ServerCredentials) {
         match self {
             Self::Stdio(config) => config.env.extend(credentials.env.iter().cloned()),
-            Self::Http(config) => {
+            Self::Http(config) | Self::Sse(config) => {
                 for (name, value) in &credentials.headers {
                     config
                         .headers
@@ -171,7 +174,7 @@ impl ServerConfig {
     pub fn headers(&self) -> http::HeaderMap {
         match self {
             Self::Stdio(_) => http::HeaderMap::new(),
-            Self::Http(config) => config.header_map(),
+            Self::Http(config) | Self::Sse(config) => config.header_map(),
         }
     }
 
@@ -179,7 +182,7 @@ impl ServerConfig {
     pub fn protocol(&self) -> Protocol {
         match self {
             Self::Stdio(stdio) => stdio.protocol,
-            Self::Http(http) => http.protocol,
+            Self::Http(http) | Self::Sse(http) => http.protocol,
         }
     }
 
@@ -187,7 +190,7 @@ impl ServerConfig {
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(match self {
             Self::Stdio(stdio) => stdio.timeout_ms,
-            Self::Http(http) => http.timeout_ms,
+            Self::Http(http) | Self::Sse(http) => http.timeout_ms,
         })
     }
 
@@ -197,7 +200,7 @@ impl ServerConfig {
             let mut config = config.clone();
             match &mut config {
                 Self::Stdio(stdio) => stdio.limits = ServerLimitsConfig::default(),
-                Self::Http(http) => http.limits = ServerLimitsConfig::default(),
+                Self::Http(http) | Self::Sse(http) => http.limits = ServerLimitsConfig::default(),
             }
             config
         };
@@ -208,7 +211,7 @@ impl ServerConfig {
     pub fn limits(&self) -> &ServerLimitsConfig {
         match self {
             Self::Stdio(stdio) => &stdio.limits,
-            Self::Http(http) => &http.limits,
+            Self::Http(http) | Self::Sse(http) => &http.limits,
         }
     }
 
@@ -219,7 +222,7 @@ impl ServerConfig {
         }
         match self {
             Self::Stdio(stdio) => stdio.check(),
-            Self::Http(http) => http.check(),
+            Self::Http(http) | Self::Sse(http) => http.check(),
         }
     }
 }
@@ -273,22 +276,37 @@ impl TryFrom<Flat> for ServerConfig {
                     limits,
                 }))
             }
-            Kind::Http => {
+            Kind::Http | Kind::Sse => {
+                let kind = match flat.r#type {
+                    Kind::Sse => "sse",
+                    _ => "http",
+                };
                 let keys = [
                     ("command", flat.command.is_some()),
                     ("args", flat.args.is_some()),
                     ("env", flat.env.is_some()),
                     ("cwd", flat.cwd.is_some()),
+                    ("idempotent", kind == "sse" && !limits.idempotent.is_empty()),
                 ];
-                foreign(&keys, "http")?;
-                Ok(Self::Http(HttpConfig {
-                    url: flat.url.ok_or("a server of type http needs `url`")?,
+                foreign(&keys, kind)?;
+                let modern = flat.protocol == Protocol::Modern;
+                if kind == "sse" && modern {
+                    return Err("protocol: a server of type sse speaks `legacy` only".into());
+                }
+                let config = HttpConfig {
+                    url: flat
+                        .url
+                        .ok_or_else(|| format!("a server of type {kind} needs `url`"))?,
                     headers: flat.headers.unwrap_or_default(),
                     protocol: flat.protocol,
                     timeout_ms: flat.timeout_ms,
                     addresses: flat.addresses.unwrap_or_default(),
                     limits,
-                }))
+                };
+                Ok(match flat.r#type {
+                    Kind::Sse => Self::Sse(config),
+                    _ => Self::Http(config),
+                })
             }
         }
     }

@@ -5,15 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::{debug, info};
 use weir_plugin_protocol::mcp::{Era, Method, Version};
 
+use super::carrier::Carrier;
 use super::config::Protocol;
 use super::face::Face;
 use super::handshake::{self, NoFace};
 use super::home::Home;
 use super::http_wire::{Door, HttpWire};
 use super::pause::Pause;
+use super::stdio_server::StdioServer;
 use super::view::{Link, other};
 use super::wire::{AskError, Wire};
 
@@ -22,6 +24,8 @@ pub(super) struct HttpServer {
     pub(super) home: Rc<Home>,
     pub(super) door: Door,
     pub(super) protocol: Protocol,
+    /// The same server, should it turn out to speak HTTP+SSE only.
+    pub(super) old: Option<StdioServer>,
     /// The face with the session that must be ended.
     pub(super) legacy: RefCell<Option<Rc<Face>>>,
 }
@@ -33,6 +37,9 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 
 impl HttpServer {
     pub(super) async fn run(&self) {
+        if let Some(old) = &self.old {
+            old.forget().await;
+        }
         tokio::join!(self.era(Era::Modern), self.era(Era::Legacy));
     }
 
@@ -71,6 +78,10 @@ impl HttpServer {
                     }
                 }
                 Err(NoFace::NotSpoken(reason)) => {
+                    if let Some(old) = self.old(era).await {
+                        info!(server = %self.home.server, "server speaks HTTP+SSE");
+                        return old.era(era).await;
+                    }
                     self.home.none(era, reason);
                     tokio::select! {
                         () = self.home.returned() => {}
@@ -79,6 +90,16 @@ impl HttpServer {
                 }
             }
         }
+    }
+
+    /// The server in its old transport: if it has no use for `initialize`, nor for anything modern, and opens a stream.
+    async fn old(&self, era: Era) -> Option<&StdioServer> {
+        let old = self.old.as_ref()?;
+        let Carrier::Stream(remote) = &old.carrier else {
+            return None;
+        };
+        let may_be = era == Era::Legacy && !self.home.is_up(Era::Modern);
+        (may_be && remote.is_there().await).then_some(old)
     }
 
     async fn meet(&self, era: Era) -> Result<Rc<Face>, NoFace> {

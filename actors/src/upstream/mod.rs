@@ -20,6 +20,7 @@ mod merge;
 pub mod route;
 
 pub mod actor;
+mod carrier;
 pub mod catalog;
 mod face;
 mod handshake;

@@ -18,7 +18,7 @@ use crate::supervisor::{
 /// How long a process has to be there after it was asked for.
 pub(super) const SPAWN: Duration = Duration::from_secs(5);
 /// How long a process may take until its handshake is done. The most patient probe waits for 45 s.
-const HANDSHAKE: Duration = Duration::from_secs(60);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(60);
 /// How often the supervisor is asked about a process that is not there.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the supervisor may take to learn of an end that the link has told.
@@ -58,18 +58,18 @@ pub(super) fn spec(server: &ServerName, config: &StdioConfig) -> StdioSpec {
 }
 
 /// Why the process is not there. Its supervisor learns that a little later than its link.
-pub(super) async fn last_words(group: &SupervisorHandle, era: Era) -> String {
+pub(super) async fn last_words(group: &SupervisorHandle, era: Era, word: &str) -> String {
     match exit_within(group, era, LEARN).await {
-        Some(exit) => format!("its process {exit}"),
-        None => "its process is not there".into(),
+        Some(exit) => format!("its {word} {exit}"),
+        None => format!("its {word} is not there"),
     }
 }
 
 /// Waits until a start was tried in vain, and returns why.
-pub(super) async fn failed_to_start(group: &SupervisorHandle, era: Era) -> String {
+pub(super) async fn failed_to_start(group: &SupervisorHandle, era: Era, word: &str) -> String {
     match exit_within(group, era, SPAWN).await {
-        Some(exit) => format!("its process {exit}"),
-        None => format!("its process was not there within {} ms", SPAWN.as_millis()),
+        Some(exit) => format!("its {word} {exit}"),
+        None => format!("its {word} was not there within {} ms", SPAWN.as_millis()),
     }
 }
 

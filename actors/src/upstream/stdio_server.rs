@@ -1,4 +1,5 @@
-//! A server that is a child process, or two of them if it speaks both eras: a process is greeted in one era for life.
+//! A server that is a child process, or two of them if it speaks both eras: a process is greeted in one era for life. Or
+//! one of HTTP+SSE, whose stream is in place of a process.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,16 +10,15 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 use weir_plugin_protocol::mcp::{Era, Method, Version};
 
-use super::config::{Protocol, StdioConfig};
+use super::carrier::Carrier;
+use super::config::Protocol;
 use super::face::Face;
 use super::handshake::{self, NoFace};
 use super::home::Home;
 use super::pause::Pause;
 use super::session_sink::{SessionSink, concerns_session};
 use super::stdio::{LinkError, ProcessState, StdioLink, Unsolicited};
-use super::stdio_process::{
-    SPAWN, child, failed_to_start, last_words, next_run, process_name, running, spec,
-};
+use super::stdio_process::{SPAWN, failed_to_start, last_words, next_run, process_name, running};
 use super::view::{Link, other};
 use super::wire::{AskError, StdioWire, Wire, answer_of};
 use crate::supervisor::SupervisorHandle;
@@ -26,7 +26,7 @@ use crate::supervisor::SupervisorHandle;
 /// Greets and keeps the processes of one server.
 pub(super) struct StdioServer {
     pub(super) home: Rc<Home>,
-    pub(super) config: StdioConfig,
+    pub(super) carrier: Carrier,
     /// Supervises the processes.
     pub(super) group: SupervisorHandle,
     pub(super) sink: Option<Arc<dyn SessionSink>>,
@@ -51,15 +51,19 @@ const UNSOLICITED: usize = 256;
 
 impl StdioServer {
     pub(super) async fn run(&self) {
-        for era in [Era::Modern, Era::Legacy] {
-            // An actor before this one may have left them.
-            let _ = self.group.delete_child(process_name(era)).await;
-        }
+        self.forget().await;
         tokio::join!(self.era(Era::Modern), self.era(Era::Legacy));
     }
 
-    async fn era(&self, era: Era) {
-        if !self.config.protocol.allows(era) {
+    /// Ends what an actor before this one may have left.
+    pub(super) async fn forget(&self) {
+        for era in [Era::Modern, Era::Legacy] {
+            let _ = self.group.delete_child(process_name(era)).await;
+        }
+    }
+
+    pub(super) async fn era(&self, era: Era) {
+        if !self.carrier.protocol().allows(era) {
             self.home.none(era, "the configuration rules it out");
             return;
         }
@@ -68,7 +72,7 @@ impl StdioServer {
         let mut probe = patience.next().unwrap_or_default();
         loop {
             let (sender, receiver) = mpsc::channel(UNSOLICITED);
-            let link = StdioLink::new(spec(&self.home.server, &self.config), sender);
+            let link = StdioLink::new(self.carrier.spec(&self.home.server), sender);
             let gone = tokio::select! {
                 gone = self.live(era, &link, probe) => gone,
                 () = self.take_in(era, &link, receiver) => continue,
@@ -124,7 +128,7 @@ impl StdioServer {
             (face, generation) = tokio::select! {
                 back = &mut back => back,
                 () = sleep(GRACE) => {
-                    self.home.down(era, last_words(&self.group, era).await);
+                    self.home.down(era, last_words(&self.group, era, self.carrier.word()).await);
                     back.await
                 }
             };
@@ -141,19 +145,19 @@ impl StdioServer {
     ) -> Result<(Face, u64), Gone> {
         let unreachable = |reason| Gone::NoFace(NoFace::Unreachable(reason));
         // Whatever a process does when it is spoken to in an era that it need not know, is an answer.
-        let guess = self.config.protocol == Protocol::Auto
+        let guess = self.carrier.protocol() == Protocol::Auto
             && (era == Era::Modern || self.home.is_up(Era::Modern));
-        let started = self.group.start_child(child(era, link)).await;
+        let started = self.group.start_child(self.carrier.child(era, link)).await;
         started.map_err(|error| unreachable(format!("cannot start it: {error}")))?;
         let generation = tokio::select! {
             generation = next_run(state, 0) => generation,
-            reason = failed_to_start(&self.group, era) => return Err(unreachable(reason)),
+            reason = failed_to_start(&self.group, era, self.carrier.word()) => return Err(unreachable(reason)),
         };
         let patience = if guess { probe } else { self.timeout() };
         let greeted = tokio::select! {
             greeted = timeout(patience, self.greet(era, link, generation)) => greeted,
             _ = state.wait_for(|state| running(*state) != Some(generation)) => {
-                Ok(Err(NoFace::Unreachable(last_words(&self.group, era).await)))
+                Ok(Err(NoFace::Unreachable(last_words(&self.group, era, self.carrier.word()).await)))
             }
         };
         match greeted {
@@ -185,7 +189,8 @@ impl StdioServer {
                 Ok(generation) => generation,
                 // It is still the same process, or none is coming: in quarantine, or the supervisor gave up.
                 Err(_) => {
-                    self.home.down(era, last_words(&self.group, era).await);
+                    self.home
+                        .down(era, last_words(&self.group, era, self.carrier.word()).await);
                     if running(*state.borrow()) == Some(last) {
                         let _ = self.group.restart_child(process_name(era)).await;
                     }
@@ -200,7 +205,9 @@ impl StdioServer {
             match greeted {
                 Some(Ok(face)) => return (face, generation),
                 Some(Err(error)) => self.home.down(era, error.to_string()),
-                None => self.home.down(era, last_words(&self.group, era).await),
+                None => self
+                    .home
+                    .down(era, last_words(&self.group, era, self.carrier.word()).await),
             };
             if running(*state.borrow()) == Some(generation) {
                 pause.wait().await;
@@ -213,9 +220,9 @@ impl StdioServer {
         match self.try_greet(era, link, generation).await {
             Ok(face) => Ok(face),
             Err(Ungreeted::NoFace(error)) => Err(error),
-            Err(Ungreeted::Ask(error)) if error.is_loss() => {
-                Err(NoFace::Unreachable(last_words(&self.group, era).await))
-            }
+            Err(Ungreeted::Ask(error)) if error.is_loss() => Err(NoFace::Unreachable(
+                last_words(&self.group, era, self.carrier.word()).await,
+            )),
             Err(Ungreeted::Ask(error)) => Err(NoFace::Unreachable(error.to_string())),
         }
     }
@@ -278,7 +285,7 @@ impl StdioServer {
     }
 
     fn timeout(&self) -> Duration {
-        Duration::from_millis(self.config.timeout_ms)
+        self.carrier.timeout()
     }
 }
 

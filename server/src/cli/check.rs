@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use weir_actors::upstream::ServerConfig;
+use weir_actors::upstream::{HttpConfig, ServerConfig};
 
 use super::{ConfigArguments, print};
 use crate::config::{Config, Source};
@@ -42,14 +42,19 @@ fn summary(config: &Config, source: &Source) -> String {
 fn describe(server: &ServerConfig) -> String {
     match server {
         ServerConfig::Stdio(stdio) => format!("stdio, runs {}", stdio.command),
-        ServerConfig::Http(http) => match http.target() {
-            Ok(target) => format!(
-                "http{}, {}:{}",
-                if target.tls() { "s" } else { "" },
-                target.host(),
-                target.port()
-            ),
-            Err(_) => "http".to_owned(),
-        },
+        ServerConfig::Http(http) => reached(http, ""),
+        ServerConfig::Sse(http) => reached(http, "sse over "),
+    }
+}
+
+fn reached(http: &HttpConfig, how: &str) -> String {
+    match http.target() {
+        Ok(target) => format!(
+            "{how}http{}, {}:{}",
+            if target.tls() { "s" } else { "" },
+            target.host(),
+            target.port()
+        ),
+        Err(_) => format!("{how}http"),
     }
 }

@@ -120,7 +120,9 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
                     format!("{name} is a child process and gets no headers; use `env`"),
                 );
             }
-            Some((_, ServerConfig::Http(_))) if !credentials.env.is_empty() => {
+            Some((_, ServerConfig::Http(_) | ServerConfig::Sse(_)))
+                if !credentials.env.is_empty() =>
+            {
                 refuse(
                     &format!("{path}.env"),
                     format!("{name} is reached over HTTP and gets no environment; use `headers`"),

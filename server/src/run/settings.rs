@@ -36,7 +36,7 @@ pub(super) fn settings(
 ) -> Settings {
     let credentials = servers.iter().map(|(name, server)| {
         let target = match server {
-            ServerConfig::Http(http) => http.target().ok(),
+            ServerConfig::Http(http) | ServerConfig::Sse(http) => http.target().ok(),
             ServerConfig::Stdio(_) => None,
         };
         (name.to_string(), server.headers(), target)

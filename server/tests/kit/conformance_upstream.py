@@ -576,6 +576,7 @@ if __name__ == "__main__":
     ap = argparse.ArgumentParser()
     ap.add_argument("--host", default="127.0.0.1"); ap.add_argument("--port", type=int, default=0)
     ap.add_argument("--stdio", action="store_true")
+    ap.add_argument("--sse", action="store_true", help="HTTP+SSE at /sse")
     ap.add_argument("--era", choices=("both", "legacy", "modern"), default="both")
     a = ap.parse_args()
     server = build()
@@ -589,6 +590,18 @@ if __name__ == "__main__":
             async with stdio_server() as (r, w):
                 await server.run(r, w, server.create_initialization_options(NotificationOptions(True, True, True)))
         asyncio.run(main())
+    elif a.sse:
+        from mcp.server.sse import SseServerTransport
+        from serving import serve
+        transport = SseServerTransport("/messages/")
+        async def old(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] != "http":
+                return
+            if scope["path"] != "/sse" or scope["method"] != "GET":
+                return await transport.handle_post_message(scope, receive, send)
+            async with transport.connect_sse(scope, receive, send) as (r, w):
+                await server.run(r, w, server.create_initialization_options(NotificationOptions(True, True, True)))
+        serve(old, a.host, a.port)
     else:
         from serving import serve
         app = server.streamable_http_app(event_store=Events(), retry_interval=100, host=a.host)

@@ -44,6 +44,15 @@ impl Upstream {
         Self::python("conformance upstream", command)
     }
 
+    /// The same over HTTP+SSE.
+    pub(crate) fn conformance_sse(kit: &Kit) -> Self {
+        let mut command = kit.python("conformance_upstream.py");
+        command.args(["--sse", "--port", "0"]);
+        let mut upstream = Self::python("conformance upstream", command);
+        upstream.url = upstream.url.replace("/mcp", "/sse");
+        upstream
+    }
+
     /// `echo_server.py`; `arguments` such as `--tools 101`.
     pub(crate) fn echo(kit: &Kit, arguments: &[&str]) -> Self {
         let mut command = kit.python("echo_server.py");

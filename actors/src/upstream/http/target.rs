@@ -110,6 +110,43 @@ impl HttpTarget {
         self
     }
 
+    /// The target that a server of this one refers to: an absolute URL, or a path from here. It must be at the same
+    /// origin, as what is sent there has the same headers.
+    pub fn resolve(&self, reference: &str) -> Result<Self, InvalidTarget> {
+        let refused = |reason| InvalidTarget { reason };
+        let base = self.path();
+        let base = base.split_once('?').map_or(base, |(path, _)| path);
+        let path = if reference.contains('#') {
+            return Err(refused("a fragment is never sent"));
+        } else if reference.starts_with("//") {
+            return Err(refused("it is at another origin"));
+        } else if reference.starts_with('/') {
+            reference.to_owned()
+        } else if reference.starts_with('?') {
+            format!("{base}{reference}")
+        } else if reference
+            .split(['/', '?'])
+            .next()
+            .is_some_and(|first| first.contains(':'))
+        {
+            let absolute = Self::parse(reference)?;
+            let same = (absolute.host(), absolute.port(), absolute.tls())
+                == (self.host(), self.port(), self.tls());
+            if !same {
+                return Err(refused("it is at another origin"));
+            }
+            absolute.path().to_owned()
+        } else {
+            let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+            format!("{folder}/{reference}")
+        };
+        let path = PathAndQuery::try_from(path).map_err(|_| refused("malformed path"))?;
+        Ok(Self {
+            path,
+            ..self.clone()
+        })
+    }
+
     /// The host in lower case, an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.origin.host
@@ -189,6 +226,32 @@ impl fmt::Debug for HttpTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reference_stays_at_its_origin() {
+        let base = HttpTarget::parse("http://tools.test:81/a/sse?key=1").unwrap();
+        for (reference, path) in [
+            ("/messages?sessionId=1", "/messages?sessionId=1"),
+            ("messages?at=12:30", "/a/messages?at=12:30"),
+            ("?sessionId=1", "/a/sse?sessionId=1"),
+            ("http://TOOLS.test:81/m?x", "/m?x"),
+        ] {
+            let found = base.resolve(reference).unwrap();
+            assert_eq!((found.path(), found.port()), (path, 81), "{reference}");
+            assert_eq!(found.origin(), base.origin());
+        }
+        for elsewhere in [
+            "//evil.test/m",
+            "http://evil.test:81/m",
+            "http://tools.test/m",
+            "https://tools.test:81/m",
+            "file:///m",
+            "/m#x",
+            "/a b",
+        ] {
+            assert!(base.resolve(elsewhere).is_err(), "{elsewhere}");
+        }
+    }
 
     #[test]
     fn takes_urls_apart() {

@@ -115,7 +115,7 @@ impl StdioLink {
     }
 
     /// Resolves when the next handshake is done.
-    pub(super) fn greeted(&self) -> impl Future<Output = ()> + use<> {
+    pub(in crate::upstream) fn greeted(&self) -> impl Future<Output = ()> + use<> {
         let mut gate = self.0.gate.subscribe();
         async move {
             // The link outlives its process; if it is gone, so is whoever waits.

@@ -1,7 +1,8 @@
 //! MCP over the pipes of a child process.
 //!
 //! Read in this order: [`StdioSpec`] says what to run, [`StdioLink`] is the handle everybody else holds, the
-//! [`StdioActor`] owns the process.
+//! [`StdioActor`] owns the process. A server of HTTP+SSE is the same to everybody else: `remote` is in place of its
+//! process.
 
 mod actor;
 mod call;
@@ -10,6 +11,7 @@ mod lines;
 mod link;
 mod pending;
 mod process;
+mod remote;
 mod running;
 mod stderr;
 mod stdin;
@@ -28,6 +30,7 @@ pub use actor::StdioActor;
 pub use call::{CallId, StdioCall};
 pub use counters::StdioCounts;
 pub use link::StdioLink;
+pub(super) use remote::Remote;
 
 /// What to run and how much of it to bear.
 #[derive(Clone)]

@@ -58,6 +58,15 @@ impl Pending {
         open.calls.remove(&number)
     }
 
+    /// The number of a call that waits.
+    pub(super) fn number_of(&self, call: &Arc<CallSlot>) -> Option<u64> {
+        let open = self.open();
+        let mut calls = open.as_ref()?.calls.iter();
+        calls
+            .find(|(_, slot)| Arc::ptr_eq(slot, call))
+            .map(|(number, _)| *number)
+    }
+
     /// Gives a call up. True if the process may be working on it: then it still counts for whose work that is.
     pub(super) fn abandon(&self, number: u64) -> bool {
         let mut open = self.open();

@@ -52,9 +52,9 @@ struct Group {
 }
 
 /// Makes the start known, and unknown again however its run ends.
-struct Published {
+pub(super) struct Published {
     shared: Arc<Shared>,
-    running: Arc<Running>,
+    pub(super) running: Arc<Running>,
 }
 
 /// A task that ends with its owner.
@@ -68,7 +68,7 @@ pub(super) async fn run(
 ) -> Result<(), ProcessEnd> {
     let spec = &shared.spec;
     let (mut child, mut group) = spawn(spec)?;
-    let (published, outbox) = Published::new(&shared, group.leader);
+    let (published, outbox) = Published::new(&shared, pid_of(group.leader));
     let server = &*spec.server;
     let generation = published.running.generation;
     info!(
@@ -115,6 +115,10 @@ pub(super) async fn run(
     }
     warn!(server, generation, %end, "server died");
     Err(end)
+}
+
+fn pid_of(leader: Pid) -> u32 {
+    leader.as_raw_nonzero().get().unsigned_abs()
 }
 
 fn spawn(spec: &StdioSpec) -> Result<(Child, Group), ProcessEnd> {
@@ -198,8 +202,7 @@ impl<T> Drop for Task<T> {
 // === impl Published ===
 
 impl Published {
-    fn new(shared: &Arc<Shared>, leader: Pid) -> (Self, Outbox) {
-        let pid = leader.as_raw_nonzero().get().unsigned_abs();
+    pub(super) fn new(shared: &Arc<Shared>, pid: u32) -> (Self, Outbox) {
         let (running, outbox) = shared.publish(pid);
         let shared = Arc::clone(shared);
         (Self { shared, running }, outbox)

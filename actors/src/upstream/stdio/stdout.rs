@@ -24,7 +24,7 @@ const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 const COMPLAINT_EXCERPT: usize = 200;
 
 /// What reads.
-struct Reader {
+pub(super) struct Reader {
     shared: Arc<Shared>,
     running: Arc<Running>,
     limits: Limits,
@@ -38,12 +38,7 @@ pub(super) async fn read(
     running: Arc<Running>,
 ) -> io::Result<()> {
     let mut lines = Lines::new(pipe, shared.spec.max_line);
-    let mut reader = Reader {
-        shared,
-        running,
-        limits: Limits::default(),
-        complaints: LogBudget::new(COMPLAINTS, COMPLAINT_PERIOD),
-    };
+    let mut reader = Reader::new(shared, running);
     while let Some(line) = lines.next().await? {
         match line {
             Line::Whole(line) => reader.line(line),
@@ -56,7 +51,17 @@ pub(super) async fn read(
 // === impl Reader ===
 
 impl Reader {
-    fn line(&mut self, line: Bytes) {
+    pub(super) fn new(shared: Arc<Shared>, running: Arc<Running>) -> Self {
+        Self {
+            shared,
+            running,
+            limits: Limits::default(),
+            complaints: LogBudget::new(COMPLAINTS, COMPLAINT_PERIOD),
+        }
+    }
+
+    /// Brings a message, or a batch of them, to whom it is for.
+    pub(super) fn line(&mut self, line: Bytes) {
         match parse(line.clone(), &self.limits) {
             Ok(Payload::Single(message)) => self.message(message),
             Ok(Payload::Batch(messages)) => {

@@ -45,6 +45,7 @@ impl Upstream {
                 home,
                 door: door(&config, Default::default()).unwrap(),
                 protocol: config.protocol,
+                old: None,
                 legacy: RefCell::new(None),
             });
             let running = server.clone();
