@@ -18,6 +18,7 @@ use support::kit::Kit;
 use support::mcp::{LegacyClient, ModernClient, Outcome, names};
 use support::process::Process;
 use support::scratch::Scratch;
+use support::site::Site;
 use support::upstream::{Eras, Upstream, http_entry};
 use support::wire;
 
@@ -119,15 +120,12 @@ async fn a_token_must_be_ours_in_every_respect() {
     let tokens: HashMap<String, String> = serde_json::from_str(&made.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", made.output));
 
-    let upstream = Upstream::echo(&kit, &[]);
+    let site = Site::start();
     let auth = json!({ "resource": "http://127.0.0.1/mcp", "providers": [{ "type": "jwt", "issuers": [{
         "issuer": "https://issuer.example", "jwks": folder.path().join("jwks.json") }] }] });
-    let gateway = Gateway::start(&format!(
-        "servers:\n  up: {}\nauth: {auth}\n",
-        http_entry(&upstream.url)
-    ))
-    .connected()
-    .await;
+    let gateway = Gateway::start(&format!("servers:\n  up: {}\nauth: {auth}\n", site.entry()))
+        .connected()
+        .await;
     let client = ModernClient::new(gateway.endpoint());
     for (name, token) in &tokens {
         let outcome = client
@@ -147,6 +145,15 @@ async fn a_token_must_be_ours_in_every_respect() {
             !gateway.log().contains(token),
             "the token {name} is in the log"
         );
+    }
+
+    // Only good ones lead to a server, and none is passed on.
+    let good = tokens
+        .keys()
+        .filter(|name| name.starts_with("good") || *name == "one_of_many_audiences");
+    assert_eq!(site.calls().len(), good.count());
+    for seen in site.seen() {
+        assert!(seen.header("authorization").is_empty(), "{seen:?}");
     }
 
     let challenge = client.answer("tools/list", json!({})).await.unwrap();

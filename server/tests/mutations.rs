@@ -172,7 +172,7 @@ fn mutate(bytes: &mut Vec<u8>, others: &[u8], dice: &mut Dice) {
 /// Reads what comes in time; the end of a stream is not waited for.
 async fn some_answer(client: &mut Raw) -> Vec<u8> {
     let mut heard = Vec::new();
-    let mut some = [0; 16 * 1024];
+    let mut some = vec![0; 16 * 1024];
     loop {
         match tokio::time::timeout(PATIENCE, client.stream.read(&mut some)).await {
             Ok(Ok(read)) if read > 0 => heard.extend_from_slice(&some[..read]),

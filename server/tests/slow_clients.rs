@@ -88,16 +88,16 @@ async fn a_reader_that_stops_keeps_its_permit_until_it_is_cut() {
 #[tokio::test]
 async fn a_slow_reader_that_reads_gets_everything() {
     let site = Site::start();
-    let gateway = gateway(&site, "{ write_timeout: 1s }").await;
-    let mut reader = Raw::connect(&gateway.base).await;
+    let gateway = gateway(&site, "{ write_timeout: 3s }").await;
+    let mut reader = Raw::with_window(&gateway.base, Some(512 * 1024)).await;
     reader
         .write(raw::call("big", json!({ "bytes": LARGE })))
         .await;
     let mut read = 0;
-    let mut some = vec![0; 512 * 1024];
+    let mut some = vec![0; 256 * 1024];
     while read < LARGE {
         // Several times longer than the bound, altogether.
-        tokio::time::sleep(Duration::from_millis(70)).await;
+        tokio::time::sleep(Duration::from_millis(80)).await;
         match reader.stream.read(&mut some).await {
             Ok(0) | Err(_) => break,
             Ok(count) => read += count,

@@ -38,7 +38,8 @@ impl Raw {
         Self::with_window(base, Some(8 * 1024)).await
     }
 
-    async fn with_window(base: &str, window: Option<u32>) -> Self {
+    /// The same with a receive buffer of so many bytes.
+    pub(crate) async fn with_window(base: &str, window: Option<u32>) -> Self {
         let address = base.trim_start_matches("http://");
         let address = address.split('/').next().expect("a URL has a host");
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -64,7 +65,7 @@ impl Raw {
         let mut heard = Vec::new();
         let deadline = self.began + limit;
         while Instant::now() < deadline {
-            let mut some = [0; 4096];
+            let mut some = vec![0; 4096];
             match tokio::time::timeout(pause, self.stream.read(&mut some)).await {
                 Ok(Ok(0) | Err(_)) => return self.heard(heard, true),
                 Ok(Ok(read)) => heard.extend_from_slice(&some[..read]),
@@ -85,7 +86,7 @@ impl Raw {
     pub(crate) async fn read_for(&mut self, limit: Duration) -> Heard {
         let mut heard = Vec::new();
         let ended = tokio::time::timeout(limit, async {
-            let mut some = [0; 16 * 1024];
+            let mut some = vec![0; 16 * 1024];
             while let Ok(read) = self.stream.read(&mut some).await {
                 if read == 0 {
                     break;
@@ -101,7 +102,7 @@ impl Raw {
     pub(crate) async fn answer(&mut self) -> Heard {
         let mut heard = Vec::new();
         let ended = tokio::time::timeout(LIMIT, async {
-            let mut some = [0; 16 * 1024];
+            let mut some = vec![0; 16 * 1024];
             while !is_whole(&heard) {
                 match self.stream.read(&mut some).await {
                     Ok(0) | Err(_) => return true,
@@ -206,6 +207,35 @@ pub(crate) fn call(tool: &str, arguments: Value) -> String {
         .chain([length.as_str()])
         .collect();
     format!("{}{body}", head("POST /mcp HTTP/1.1", &lines))
+}
+
+/// What these bytes are answered with, on a connection of their own.
+pub(crate) async fn answer_to(base: &str, bytes: impl AsRef<[u8]>) -> Heard {
+    let mut client = Raw::connect(base).await;
+    client.write(bytes).await;
+    client.answer().await
+}
+
+/// A call of `echo` with these lines more in its head.
+pub(crate) fn post(lines: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
+    let usual = call_lines("echo");
+    let usual = usual.iter().map(String::as_str);
+    let lines: Vec<&str> = usual.chain(lines.iter().copied()).collect();
+    let mut bytes = head("POST /mcp HTTP/1.1", &lines).into_bytes();
+    bytes.extend_from_slice(body.as_ref());
+    bytes
+}
+
+/// A call of `echo` with this body.
+pub(crate) fn echo_call(body: impl AsRef<[u8]>) -> Vec<u8> {
+    let length = format!("Content-Length: {}", body.as_ref().len());
+    post(&[&length], body)
+}
+
+/// Fails with everything that was answered otherwise.
+pub(crate) fn assert_none(wrong: &[String]) {
+    let all = wrong.join("\n");
+    assert!(wrong.is_empty(), "{} wrong:\n{all}", wrong.len());
 }
 
 /// The alphabet and padding of RFC 4648, section 4.
