@@ -10,12 +10,12 @@ use tokio::time::{Duration, Instant};
 /// How much is read at once. A line keeps the block it came in alive, so the blocks are not large.
 const READ: usize = 16 * 1024;
 
-/// How much of a line that is too long is kept, at either end.
-const EXCERPT: usize = 4 * 1024;
+/// How much of a line that is too long is kept, at either end, in bytes.
+pub const EXCERPT: usize = 4 * 1024;
 
-/// Splits what a pipe says into lines without their ends.
+/// Splits what a pipe says into lines without their ends: a line feed, or a carriage return and a line feed.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
+pub struct Lines<R> {
     pipe: R,
     buffer: BytesMut,
     /// How much of the buffer is known to have no line end.
@@ -27,11 +27,14 @@ pub(super) struct Lines<R> {
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
+    /// All of it.
     Whole(Bytes),
-    /// The first and the last bytes of a line that was longer than allowed.
+    /// A line that was longer than allowed.
     TooLong {
+        /// Its first bytes, at most [`EXCERPT`].
         head: Bytes,
+        /// Its last bytes, at most [`EXCERPT`].
         tail: Bytes,
     },
 }
@@ -49,7 +52,9 @@ pub(super) struct LogBudget {
 // === impl Lines ===
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(super) fn new(pipe: R, max_line: usize) -> Self {
+    /// Reads from `pipe`; of a line longer than `max_line` bytes only the two ends are kept, and little more than that is
+    /// ever held of it.
+    pub fn new(pipe: R, max_line: usize) -> Self {
         Self {
             pipe,
             buffer: BytesMut::new(),
@@ -60,14 +65,18 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     /// The next line that is not empty; `None` at the end of the pipe. What stands there without a line end is a line.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
+    ///
+    /// # Errors
+    /// The pipe cannot be read.
+    pub async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             while let Some(line) = self.split() {
                 if line != Line::Whole(Bytes::new()) {
                     return Ok(Some(line));
                 }
             }
-            if self.buffer.len() > self.max_line {
+            // The last byte may be the carriage return of a line end that is not there yet.
+            if self.buffer.len() > self.max_line + 1 {
                 self.skip();
             }
             self.buffer.reserve(READ);
@@ -116,7 +125,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         let head = buffer.get(..buffer.len().min(EXCERPT)).unwrap_or_default();
         self.skipping
             .get_or_insert_with(|| Bytes::copy_from_slice(head));
-        self.buffer.extend_from_slice(&excerpt_of_end(&buffer));
+        let tail = buffer.len().saturating_sub(EXCERPT + 1);
+        let tail = buffer.get(tail..).unwrap_or_default();
+        self.buffer.extend_from_slice(tail);
         self.searched = self.buffer.len();
     }
 }

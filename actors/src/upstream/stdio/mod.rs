@@ -7,7 +7,7 @@
 mod actor;
 mod call;
 mod counters;
-mod lines;
+pub mod lines;
 mod link;
 mod pending;
 mod process;
