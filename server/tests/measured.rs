@@ -427,6 +427,32 @@ async fn a_slow_upload_is_no_overhead() {
     assert!(overhead < 0.1 && door < 0.1, "{overhead} {door} of {total}");
 }
 
+/// A server that is busy is not the gateway's doing either.
+#[tokio::test]
+async fn waiting_for_a_place_at_a_server_is_counted_apart() {
+    let limits = "limits: { upstream: { max_in_flight: 1, max_wait: 5s } }\n";
+    let gateway = Gateway::start(&format!("servers:\n  demo: {}\n{limits}", demo_entry()))
+        .connected()
+        .await;
+    let client = ModernClient::new(gateway.endpoint());
+    let call = || client.call("slow_count", json!({ "to": 1, "delay_ms": 150 }));
+    let (one, other) = tokio::join!(call(), call());
+    one.text();
+    other.text();
+
+    let samples = Samples::of(&gateway).await;
+    let at_demo = [("server", "demo")];
+    assert_eq!(
+        samples.sum("weir_upstream_wait_seconds_count", &at_demo),
+        1.0
+    );
+    assert!(samples.sum("weir_upstream_wait_seconds_sum", &at_demo) >= 0.1);
+    let upstream = samples.sum("weir_upstream_duration_seconds_sum", &at_demo);
+    assert!((0.3..0.4).contains(&upstream), "{upstream}");
+    let overhead = samples.sum("weir_overhead_seconds_sum", &[]);
+    assert!(overhead < 0.1, "{overhead}");
+}
+
 /// What `/metrics` shows.
 struct Samples(Vec<Sample>);
 

@@ -123,6 +123,8 @@ pub struct Facts {
     pub session: Option<String>,
     /// Whether the request may have reached its server.
     pub dispatched: bool,
+    /// Time spent waiting for a place at the upstream.
+    pub place_time: Duration,
     /// Time spent waiting for the upstream.
     pub upstream_time: Duration,
     /// Bytes of all frames sent before the last.

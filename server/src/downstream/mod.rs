@@ -20,16 +20,14 @@ pub(crate) mod watch;
 mod worker;
 mod write;
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::Guard;
-use futures_util::poll;
 use tokio::time::Instant;
+use weir_actors::pipeline::metrics::timed;
 use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal, Transport};
 use weir_actors::upstream::{Endpoint, Federation, ServerName};
 use weir_plugin_protocol::jsonrpc::{Limits, Payload};
@@ -153,18 +151,6 @@ async fn serve(
         // The exchange answers when it is dropped, so this cannot happen; if it does, it is no silence either.
         Err(_) => write::unrecorded(),
     }
-}
-
-/// Notes how long something takes, unless it is there at once: then no clock is read.
-async fn timed<T>(work: impl Future<Output = T>, spent: &mut Duration) -> T {
-    let mut work = pin!(work);
-    if let Poll::Ready(done) = poll!(&mut work) {
-        return done;
-    }
-    let since = Instant::now();
-    let done = work.await;
-    *spent = since.elapsed();
-    done
 }
 
 /// Requests that stay open until something happens are counted apart.

@@ -75,8 +75,7 @@ impl AdminState for State {
             .sessions
             .open
             .set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
-        // Servers that are gone are not shown any more.
-        self.metrics.upstreams.up.reset();
+        self.metrics.upstreams.clear();
         for server in &self.board.federation().servers {
             if let Some(gate) = self.gates.view(&server.name) {
                 self.metrics.upstreams.show(server.name.as_str(), &gate);

@@ -24,7 +24,7 @@ impl Watched {
             .connected()
             .await;
         let gateway = Gateway::start(&format!(
-            "servers:\n  web: {}\n  child: {}\nlimits:\n  principal: {{ rate: 20/s, burst: 20 }}\nmetrics: {{ stage_sample: 1 }}\n",
+            "servers:\n  web: {}\n  child: {}\nlimits:\n  principal: {{ rate: 20/s, burst: 20 }}\n  upstream: {{ max_in_flight: 1, max_wait: 1s }}\nmetrics: {{ stage_sample: 1 }}\n",
             http_entry(&behind.endpoint()),
             demo_entry()
         ))
@@ -40,8 +40,10 @@ impl Watched {
     pub(crate) async fn load(&self) {
         for server in ["web", "child"] {
             let modern = ModernClient::new(self.gateway.endpoint_of(server));
-            for _ in 0..15 {
-                modern.call("echo", json!({ "text": "a" })).await;
+            for _ in 0..5 {
+                let call = || modern.call("echo", json!({ "text": "a" }));
+                // One has to wait for the others.
+                tokio::join!(call(), call(), call());
             }
             modern.call("echo", json!({})).await;
             modern.call("nobody", json!({})).await;

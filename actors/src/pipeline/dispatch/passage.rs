@@ -1,6 +1,9 @@
 //! A request passes the gate of its server, and tells it how the server did.
 
+use std::time::Duration;
+
 use crate::admission::{Failure, Passage, Refused};
+use crate::pipeline::metrics::timed;
 use crate::pipeline::{Exchange, Outcome, Refusal, Verdict};
 use crate::upstream::{Link, Route};
 
@@ -25,7 +28,16 @@ where
     let at_once = over_http.then(|| desk.gates.try_enter(&server, places));
     let passage = match at_once.flatten() {
         Some(passage) => Ok(passage),
-        None => within(&mut exchange, &server, enter(desk, &route, &grant)).await,
+        None => {
+            let mut waited = Duration::ZERO;
+            let entering = within(&mut exchange, &server, enter(desk, &route, &grant));
+            let passage = timed(entering, &mut waited).await;
+            if !waited.is_zero() {
+                exchange.facts_mut().place_time = waited;
+                desk.metrics.upstreams.waited(&server, waited);
+            }
+            passage
+        }
     };
     let passage = match passage {
         Ok(passage) => passage,

@@ -115,7 +115,8 @@ impl Meter {
             cells.duration.observe(total);
         }
         if !method.waits() {
-            let others = upstream.saturating_add(nanoseconds(arrival.upload));
+            let waited = nanoseconds(arrival.upload.saturating_add(facts.place_time));
+            let others = upstream.saturating_add(waited);
             self.overhead.observe(total.saturating_sub(others));
         }
         let count = |handles: &Handles| {
@@ -198,7 +199,9 @@ impl Meter {
             }
             if let Some(spent) = stamps.spent(stage) {
                 let own = match stage {
-                    Stage::Dispatch => spent.saturating_sub(facts.upstream_time),
+                    Stage::Dispatch => spent
+                        .saturating_sub(facts.upstream_time)
+                        .saturating_sub(facts.place_time),
                     _ => spent,
                 };
                 cells.spent.observe(nanoseconds(own));

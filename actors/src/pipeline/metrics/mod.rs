@@ -10,6 +10,7 @@
 
 mod bounds;
 mod cell;
+mod clock;
 mod family;
 mod ledger;
 mod meter;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
+pub use clock::timed;
 pub use config::{MetricsConfig, ServerTiming};
 pub use meter::Meter;
 pub use register::Register;
@@ -88,7 +90,7 @@ impl Metrics {
             operations: operation::Operations::register(&register, &config)?,
             admission: admission::AdmissionMetrics::register(&register)?,
             connections: connections::ConnectionMetrics::register(&register)?,
-            upstreams: upstreams::UpstreamMetrics::register(&register)?,
+            upstreams: upstreams::UpstreamMetrics::register(&register, &config)?,
             pins: pins::PinMetrics::register(&register)?,
             sessions: sessions::SessionMetrics::register(&register, &config)?,
             reloads: reloads::ReloadMetrics::register(&register)?,

@@ -46,6 +46,8 @@ impl PinMetrics {
 
     /// Shows how many objects are in which state.
     pub fn show(&self, counts: &BTreeMap<ServerName, BTreeMap<&'static str, usize>>) {
+        // Servers that are gone are not shown any more.
+        self.objects.reset();
         for (server, states) in counts {
             for (state, count) in states {
                 self.objects

@@ -34,7 +34,7 @@ impl Requests {
             )?,
             overhead: register.closed(
                 "weir_overhead_seconds",
-                "From arrival to answer without waiting for the upstream or for the request's body; streams that wait for events are left out.",
+                "From arrival to answer without waiting for the upstream, for a place at it or for the request's body; streams that wait for events are left out.",
                 &[],
                 &REQUEST,
             )?,

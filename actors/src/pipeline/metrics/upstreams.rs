@@ -1,9 +1,21 @@
 //! The servers behind the gateway.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use prometheus::{Error, IntCounterVec, IntGaugeVec};
 
+use super::bounds::STAGE;
+use super::cell::{Timing, nanoseconds};
+use super::config::MetricsConfig;
+use super::family::{Family, Labels};
+use super::names::OTHER;
 use super::register::Register;
 use crate::admission::{CircuitState, GateView};
+use crate::upstream::ServerName;
+
+/// What becomes of a call that could be sent again.
+const RETRIES: [&str; 2] = ["sent", "refused"];
 
 /// The state of the servers.
 #[derive(Debug)]
@@ -14,12 +26,13 @@ pub struct UpstreamMetrics {
     waiting: IntGaugeVec,
     circuit: IntGaugeVec,
     retries: IntCounterVec,
+    waits: Family<Arc<str>, Timing>,
 }
 
 // === impl UpstreamMetrics ===
 
 impl UpstreamMetrics {
-    pub(super) fn register(register: &Register<'_>) -> Result<Self, Error> {
+    pub(super) fn register(register: &Register<'_>, config: &MetricsConfig) -> Result<Self, Error> {
         Ok(Self {
             up: register.gauges(
                 "weir_upstream_up",
@@ -46,7 +59,21 @@ impl UpstreamMetrics {
                 "Calls that were lost and could be sent again, by whether the budget allowed it.",
                 &["server", "result"],
             )?,
+            waits: register.family(
+                "weir_upstream_wait_seconds",
+                "Time that requests waited for a place at the server, if they had to.",
+                &["server"],
+                &STAGE,
+                config.max_series,
+            )?,
         })
+    }
+
+    /// Forgets what was shown: servers that are gone are not shown again.
+    pub fn clear(&self) {
+        for shown in [&self.up, &self.in_flight, &self.waiting, &self.circuit] {
+            shown.reset();
+        }
     }
 
     /// Shows what is under way at a server.
@@ -64,10 +91,32 @@ impl UpstreamMetrics {
         ] {
             gauge.with_label_values(&[server]).set(value);
         }
+        // Counters that are there before they count can be watched for their first count.
+        for result in RETRIES {
+            self.retries.with_label_values(&[server, result]);
+        }
     }
 
     pub(crate) fn retried(&self, server: &str, allowed: bool) {
-        let result = if allowed { "sent" } else { "refused" };
+        let [sent, refused] = RETRIES;
+        let result = if allowed { sent } else { refused };
         self.retries.with_label_values(&[server, result]).inc();
+    }
+
+    /// Counts how long a request waited for a place at a server. Rare, so that it may take a lock.
+    pub(crate) fn waited(&self, server: &ServerName, waited: Duration) {
+        let cell = self.waits.cell(&server.as_str().into(), 0);
+        cell.observe(nanoseconds(waited));
+    }
+}
+
+/// The name of a server.
+impl Labels for Arc<str> {
+    fn values(&self) -> Vec<&str> {
+        vec![self]
+    }
+
+    fn overflow(&self) -> Self {
+        OTHER.into()
     }
 }
