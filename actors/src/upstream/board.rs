@@ -151,7 +151,7 @@ impl UpstreamBoard {
             let mut waiting = lock(&self.0.writer);
             let before = self.federation();
             let found = waiting.iter_mut().find(|view| view.is_at(desk));
-            let events = match (found, seated(&before, desk)) {
+            match (found, seated(&before, desk)) {
                 (Some(view), _) => {
                     *view = Arc::new(changed(view, change));
                     Vec::new()
@@ -165,8 +165,7 @@ impl UpstreamBoard {
                     events
                 }
                 (None, None) => return,
-            };
-            events
+            }
         };
         self.0.published.send_modify(|count| *count += 1);
         for event in events {
@@ -542,7 +541,11 @@ mod tests {
                 .len()
                 == 2
         );
-        assert!(board.decided(&[newcomer.clone()], Duration::ZERO).await);
+        assert!(
+            board
+                .decided(std::slice::from_ref(&newcomer), Duration::ZERO)
+                .await
+        );
 
         let settings = Settings {
             serial: 7,

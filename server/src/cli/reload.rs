@@ -85,20 +85,21 @@ async fn post(target: &HttpTarget) -> Result<(u16, Value), String> {
 /// What is in force now, a line each.
 fn done(report: &Value) -> String {
     let mut text = format!("{}\n", report["result"].as_str().unwrap_or_default());
-    let texts = |value: &Value| -> Vec<String> {
-        let values = value.as_array().into_iter().flatten();
+    let texts = |pointer: &str| -> Vec<String> {
+        let values = report.pointer(pointer).and_then(Value::as_array);
+        let values = values.into_iter().flatten();
         let name = |value: &Value| value.as_str().or(value["name"].as_str()).map(str::to_owned);
         values.filter_map(name).collect()
     };
-    for (label, values) in [
-        ("changed", &report["changed"]),
-        ("added", &report["servers"]["added"]),
-        ("replaced", &report["servers"]["replaced"]),
-        ("removed", &report["servers"]["removed"]),
-        ("needs restart", &report["needs_restart"]),
-        ("warning", &report["warnings"]),
+    for (label, pointer) in [
+        ("changed", "/changed"),
+        ("added", "/servers/added"),
+        ("replaced", "/servers/replaced"),
+        ("removed", "/servers/removed"),
+        ("needs restart", "/needs_restart"),
+        ("warning", "/warnings"),
     ] {
-        for value in texts(values) {
+        for value in texts(pointer) {
             let _ = writeln!(text, "  {label:<14} {value}");
         }
     }
