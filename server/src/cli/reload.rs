@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use http::{HeaderMap, Method};
 use serde_json::Value;
-use weir_actors::upstream::http::{HttpClient, HttpClientConfig, HttpTarget};
+use weir_actors::upstream::http::{AddressRule, HttpClient, HttpClientConfig, HttpTarget};
 
 use super::{BAD_CONFIG, ConfigArguments, UNREACHABLE, complain, loopback, print};
 
@@ -37,7 +37,8 @@ pub(super) fn reload(arguments: &ReloadArguments) -> ExitCode {
         },
     };
     let target = match HttpTarget::parse(&format!("{base}/reload")) {
-        Ok(target) => target,
+        // Whoever types a URL means it.
+        Ok(target) => target.under(AddressRule::Any),
         Err(error) => return complain(&format!("--url: {error}")),
     };
     let asked = actix::System::new()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::Value;
-use weir_actors::upstream::http::{HttpClient, HttpClientConfig, HttpTarget};
+use weir_actors::upstream::http::{AddressRule, HttpClient, HttpClientConfig, HttpTarget};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
@@ -53,7 +53,10 @@ impl Admin {
 
     async fn exchange(&self, path: &str, body: Option<&Value>) -> Result<(u16, Value), String> {
         let target = HttpTarget::parse(&format!("{}{path}", self.url));
-        let target = target.map_err(|error| error.to_string())?;
+        // Whoever types a URL means it.
+        let target = target
+            .map_err(|error| error.to_string())?
+            .under(AddressRule::Any);
         let mut headers = HeaderMap::new();
         let (method, body) = match body {
             None => (Method::GET, Bytes::new()),
