@@ -65,7 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     let hanging = Upstream::start(directory.path(), "hanging", &hanging_options)?;
     let servers = servers(arguments, &well, &hanging, &only_while)?;
     let deadline = format!("{}s", arguments.deadline_seconds);
-    let deadline = json!({ "limits": { "deadline": deadline } });
+    // What keeps a sick server from taking everything is as it is by default.
+    let deadline = json!({ "limits": { "deadline": deadline, "upstream": null } });
     let mut site = Site::with_gateway(GatewayPlan {
         program: &arguments.place.weir,
         pipeline: Pipeline::Full,

@@ -130,6 +130,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, String> {
     for (failure, count) in &overload.failures {
         findings.fact(format!("calls failed: {failure}"), *count as f64, "");
     }
+    let half = milliseconds_at(&overload.refusals, 50.0);
+    findings.fact("p50 to a refusal", half, "ms");
     let refused = milliseconds_at(&overload.refusals, 99.0);
     findings.at_most("p99 to a refusal", refused, "ms", 50.0);
     findings.none(

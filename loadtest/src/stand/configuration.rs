@@ -52,8 +52,8 @@ pub(super) fn configuration(
         "servers": servers,
         "audit": { "sink": "file", "path": records, "rotate_bytes": 64 * 1024 * 1024, "keep": 1 },
         "log": { "level": "warn" },
-        // Without tokens, all callers of this machine are one.
-        "limits": { "principal": { "in_flight": 10_000 } },
+        // Without tokens, all callers of this machine are one, and here they all want the same server.
+        "limits": { "principal": { "in_flight": 10_000 }, "upstream": { "max_in_flight": 10_000, "max_wait": "10s" } },
         "drain_timeout": "1s",
     });
     if pipeline == Pipeline::Full {
@@ -111,7 +111,7 @@ fn rules() -> Value {
     ])
 }
 
-/// Limits that are looked at and never reached: of each caller, and of each caller at each tool.
+/// More limits that are looked at and never reached: of each caller, and of each caller at each tool.
 fn limits() -> Value {
     json!({
         "max_in_flight": 20_000, "max_streams": 300_000, "deadline": "60s",
