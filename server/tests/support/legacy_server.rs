@@ -70,8 +70,9 @@ impl LegacyServer {
         version: &str,
         script: impl Fn(&Seen) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+        listener.set_nonblocking(true).expect("a socket");
         let shared = Arc::new(Shared {
             version: version.to_owned(),
             script: Box::new(script),
@@ -80,13 +81,20 @@ impl LegacyServer {
             next: AtomicU64::new(1),
         });
         let accepting = shared.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = accepting.clone();
-                tokio::spawn(async move {
-                    let _closed = shared.converse(stream).await;
-                });
-            }
+        // On a thread of its own: tests wait for processes without letting go of theirs.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async move {
+                let listener = TcpListener::from_std(listener).expect("a socket");
+                while let Ok((stream, _)) = listener.accept().await {
+                    let shared = accepting.clone();
+                    tokio::spawn(async move {
+                        let _closed = shared.converse(stream).await;
+                    });
+                }
+            });
         });
         Self {
             url: format!("http://127.0.0.1:{port}/mcp"),
