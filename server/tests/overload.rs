@@ -11,12 +11,15 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use http::Method;
 use serde_json::{Value, json};
 use support::gateway::Gateway;
 use support::mcp::ModernClient;
 use support::scratch::Scratch;
 use support::scripted::Scripted;
 use support::wire::{self, Answer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// The longest that a test waits for something that should happen at once.
 const SOON: Duration = Duration::from_secs(15);
@@ -353,4 +356,136 @@ async fn an_answer_is_cut_off_where_it_gets_too_large() {
         "{last}"
     );
     until("the server is told", async || server.cut_off() == 1).await;
+}
+
+#[tokio::test]
+async fn without_memory_nothing_new_is_begun_but_health_is_told() {
+    let server = Scripted::start().await;
+    let folder = Scratch::new("memory");
+    let path = folder.path().join("audit.jsonl");
+    let gateway = Gateway::start(&format!(
+        "servers:\n  up: {}\nlimits: {{ max_memory_bytes: 1048576 }}\naudit: {}\n",
+        server.entry(json!({})),
+        json!({ "sink": "file", "path": path }),
+    ))
+    .connected()
+    .await;
+    let client = ModernClient::new(gateway.endpoint());
+    for _ in 0..30 {
+        let (answer, _) = call(&client, "echo", json!({})).await;
+        refused(&answer, "memory");
+        assert_eq!(answer.header("connection"), "close");
+    }
+    let accept = [("accept", "text/event-stream")];
+    let answer = wire::send(Method::GET, &gateway.endpoint(), &accept, "")
+        .await
+        .unwrap();
+    refused(&answer, "memory");
+    assert_eq!(server.calls(), 0);
+    for page in [
+        format!("{}/health", gateway.base),
+        format!("{}/ready", gateway.base),
+        format!("{}/health", gateway.admin),
+        format!("{}/metrics", gateway.admin),
+        format!("{}/upstreams", gateway.admin),
+    ] {
+        assert_eq!(wire::get(&page).await.unwrap().status, 200, "{page}");
+    }
+    let counted = || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let events = whole
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let shed = events.filter(|event| event["event_type"] == "mcp.shed");
+        shed.map(|event| {
+            assert_eq!(
+                (&event["reason"], &event["status"]),
+                (&"memory".into(), &503.into())
+            );
+            assert_eq!(event["client_address"], "127.0.0.1");
+            event["count"].as_u64().unwrap()
+        })
+        .sum::<u64>()
+    };
+    until("all are counted", async || counted() >= 31).await;
+    assert_eq!(counted(), 31);
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_refused_before_its_body_is_there() {
+    let server = Scripted::start().await;
+    let gateway = Gateway::start(&format!(
+        "servers:\n  up: {}\nlimits: {{ max_in_flight: 2 }}\n",
+        server.entry(json!({})),
+    ))
+    .connected()
+    .await;
+    let client = ModernClient::new(gateway.endpoint());
+    let running: Vec<_> = (0..2)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { call(&client, "hang", json!({})).await })
+        })
+        .collect();
+    until("two run", async || server.running() == 2).await;
+    let authority = gateway.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(authority).await.unwrap();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: 100000\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let reading = stream.read_to_string(&mut text);
+    tokio::time::timeout(SOON, reading).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+    assert!(text.contains("\"reason\":\"in_flight\""), "{text}");
+    for one in running {
+        one.abort();
+    }
+    until("it serves again", async || {
+        call(&client, "echo", json!({})).await.0.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let gateway = Gateway::start("servers: {}\nlimits: { max_connections_per_address: 3 }\n");
+    let authority = gateway.base.strip_prefix("http://").unwrap();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(TcpStream::connect(authority).await.unwrap());
+    }
+    until("three are counted", async || {
+        page(&gateway, "/permits").await["connections"]["taken"] == 3
+    })
+    .await;
+    let mut fourth = TcpStream::connect(authority).await.unwrap();
+    let mut text = String::new();
+    let reading = fourth.read_to_string(&mut text);
+    tokio::time::timeout(SOON, reading).await.unwrap().unwrap();
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
+    assert!(
+        text.contains("\"reason\":\"connections_of_address\""),
+        "{text}"
+    );
+    assert!(
+        text.to_ascii_lowercase().contains("retry-after: "),
+        "{text}"
+    );
+    held.pop();
+    until("there is room again", async || {
+        matches!(wire::get(&format!("{}/health", gateway.base)).await, Ok(answer) if answer.status == 200)
+    })
+    .await;
+    // Operators have a door of their own.
+    let metrics = wire::get(&format!("{}/metrics", gateway.admin))
+        .await
+        .unwrap();
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(
+        metrics.contains("weir_shed_total{reason=\"connections_of_address\"} "),
+        "{metrics}"
+    );
 }

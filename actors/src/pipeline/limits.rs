@@ -1,6 +1,8 @@
 //! The bounds of the client face.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -10,6 +12,9 @@ use crate::admission::{LimitRule, PrincipalLimits, UpstreamLimits};
 use crate::builtin::Misconfigured;
 use crate::session::ReplayLimits;
 use crate::supervisor::duration::Span;
+
+/// Connections of one address of another machine if nothing is configured.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 4096;
 
 /// `limits:` in the configuration. Every bound has a default that suits a machine with a few cores.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -26,6 +31,15 @@ pub struct LimitsConfig {
     /// Streams that wait for events (legacy GET, `subscriptions/listen`) at once. One more is refused with 503.
     /// Default 10000.
     pub max_streams: usize,
+    /// Connections of clients at once, over all workers. One more is refused with 503 and closed. Default 16384.
+    pub max_connections: usize,
+    /// Connections of one address at once (of one /64 network in IPv6). One more is refused with 503 and closed.
+    /// Default: 4096, and for addresses of this machine no other bound than `max_connections`.
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Bytes of memory that the process may have in use. From 80 % on no new streams are opened and connections are
+    /// closed after an answer; from 90 % on new requests are refused with 503. Health, metrics and the admin listener
+    /// answer. Default: the limit of the control group; without one, none.
+    pub max_memory_bytes: Option<NonZeroU64>,
     /// Bytes of a request body. A larger one is refused with 413. Default 4194304 (4 MiB).
     pub max_body_bytes: usize,
     /// Bytes of one answer or event of an upstream. A larger one is cut off and answered with 502. Default 67108864
@@ -67,6 +81,15 @@ pub struct LimitsConfig {
 // === impl LimitsConfig ===
 
 impl LimitsConfig {
+    /// Connections that one address may have at once.
+    pub fn connections_from(&self, address: IpAddr) -> usize {
+        match self.max_connections_per_address {
+            Some(bound) => bound.get(),
+            None if address.is_loopback() => self.max_connections,
+            None => MAX_CONNECTIONS_PER_ADDRESS.min(self.max_connections),
+        }
+    }
+
     /// Says what makes no sense.
     ///
     /// # Errors
@@ -109,6 +132,9 @@ impl Default for LimitsConfig {
             rules: Vec::new(),
             upstream: UpstreamLimits::default(),
             max_streams: 10_000,
+            max_connections: 16_384,
+            max_connections_per_address: None,
+            max_memory_bytes: None,
             max_body_bytes: 4 * 1024 * 1024,
             max_answer_bytes: 64 * 1024 * 1024,
             max_json_depth: 64,

@@ -160,6 +160,7 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
     let limits = &config.limits;
     for (key, is_zero) in [
         ("max_in_flight", limits.max_in_flight == 0),
+        ("max_connections", limits.max_connections == 0),
         ("max_body_bytes", limits.max_body_bytes == 0),
         ("max_answer_bytes", limits.max_answer_bytes == 0),
         ("max_json_depth", limits.max_json_depth == 0),

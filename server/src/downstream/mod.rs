@@ -1,6 +1,6 @@
 //! The client face: HTTP in, HTTP out, and everything between is the pipeline's.
 //!
-//! Read in this order: [`watch`] cuts connections that make no progress, [`admission`] is what a request needs before
+//! Read in this order: [`connections`] are counted, [`watch`] cuts connections that make no progress, [`admission`] is what a request needs before
 //! anything is done for it, [`door`] which hosts and origins are served, [`intake`] how bodies may come in, [`read`]
 //! turns HTTP into a request of MCP, [`write`] turns the answer into HTTP, [`worker`] gives every worker thread its own
 //! pipeline. A client that sends message after message on one stream has a
@@ -8,9 +8,11 @@
 //! ([`stdio`]).
 
 pub mod admission;
+pub mod connections;
 mod conversation;
 mod door;
 pub mod intake;
+pub(crate) mod memory;
 pub(crate) mod metadata;
 mod read;
 mod sorted;
@@ -27,6 +29,7 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::Guard;
 use tokio::time::Instant;
+use weir_actors::admission::Pressure;
 use weir_actors::pipeline::metrics::timed;
 use weir_actors::pipeline::{Arrival, ClientRequest, Exchange, Refusal, Transport};
 use weir_actors::upstream::{Endpoint, Federation, ServerName};
@@ -34,6 +37,7 @@ use weir_plugin_protocol::jsonrpc::{Limits, Payload};
 use weir_plugin_protocol::mcp::{self, Class, Offered, classify_by};
 
 pub use admission::Admission;
+pub use connections::Connections;
 pub use intake::Intake;
 pub use sse::SseTable;
 pub use worker::{Face, OnPipeline, Workers};
@@ -88,6 +92,12 @@ async fn serve(
     }
     let wall = SystemTime::now();
     let at = Instant::now();
+    let pressure = face.admission.pressure(at);
+    // Nor is what cannot be served.
+    if let Some(refusal) = face.admission.shed(request.method(), pressure) {
+        let peer = request.peer_addr().map(|address| address.ip());
+        return face.shed(refusal, peer);
+    }
     let at_the_door = face.board.federation();
     let mut upload = Duration::ZERO;
     let (snapshot, endpoint, parsed, request_bytes) =
@@ -147,7 +157,8 @@ async fn serve(
         return write::refused(refusal);
     }
     match answer.await {
-        Ok(response) => write::response(response),
+        Ok(response) if pressure == Pressure::None => write::response(response),
+        Ok(response) => write::last(response),
         // The exchange answers when it is dropped, so this cannot happen; if it does, it is no silence either.
         Err(_) => write::unrecorded(),
     }

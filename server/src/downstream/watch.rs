@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weir_actors::pipeline::Metrics;
 
+use super::connections::Counts;
+
 /// How often the connections are looked at.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the rest of a body that nobody wants any more is thrown away before the connection is closed.
@@ -82,6 +84,8 @@ enum Cut {
 pub(crate) struct Watched {
     stream: TcpStream,
     conduct: Rc<Conduct>,
+    /// Counted while it is open.
+    _counts: Counts,
 }
 
 /// A request that is not answered yet: the client waits for us, not we for it.
@@ -110,7 +114,7 @@ impl Watch {
     }
 
     /// Watches a connection from now on, and has the system give up data that the client does not acknowledge.
-    pub(crate) fn over(self: &Rc<Self>, stream: TcpStream) -> Watched {
+    pub(crate) fn over(self: &Rc<Self>, stream: TcpStream, counts: Counts) -> Watched {
         let _late_at_worst = stream.set_nodelay(true);
         #[cfg(target_os = "linux")]
         {
@@ -133,7 +137,11 @@ impl Watch {
         if !self.looking.replace(true) {
             actix_rt::spawn(look(Rc::downgrade(self)));
         }
-        Watched { stream, conduct }
+        Watched {
+            stream,
+            conduct,
+            _counts: counts,
+        }
     }
 }
 

@@ -1,15 +1,22 @@
 //! Every worker thread owns a pipeline of its own, kept by the supervisor `pipelines`.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_http::error::DispatchError;
 use actix_rt::{Arbiter, ArbiterHandle};
-use weir_actors::pipeline::{Door, Meter, Pipeline, PipelineParts};
+use actix_web::HttpResponse;
+use rustix::net::{SendFlags, send};
+use tokio::net::TcpStream;
+use weir_actors::pipeline::{Door, Meter, Pipeline, PipelineParts, Refusal};
 use weir_actors::supervisor::{ChildSpec, ChildState, GroupConfig, Spawner, SupervisorHandle};
 use weir_actors::upstream::UpstreamBoard;
 
-use super::{Admission, Intake, SseTable};
+use super::connections::Counts;
+use super::{Admission, Connections, Intake, SseTable, write};
 
 /// How often it is looked whether the pipelines serve, at the start.
 const POLL: Duration = Duration::from_millis(2);
@@ -28,6 +35,8 @@ pub struct Workers {
     pub parts: PipelineParts,
     /// What a request needs first.
     pub admission: Admission,
+    /// The connections of clients.
+    pub connections: Connections,
     /// The bodies that are on their way in.
     pub intake: Intake,
     /// The streams of HTTP+SSE that are open.
@@ -60,6 +69,23 @@ impl Spawner for OnArbiter {
 // === impl Workers ===
 
 impl Workers {
+    /// Counts a connection that was just made. One too many is told so, as far as that goes without waiting.
+    pub(crate) fn open(
+        &self,
+        peer: Option<SocketAddr>,
+        stream: &TcpStream,
+    ) -> Result<Counts, DispatchError> {
+        let limits = self.parts.board.load().settings.limits.clone();
+        let peer = peer.map(|peer| peer.ip());
+        self.connections.open(peer, &limits).map_err(|refusal| {
+            // Straight to the system: the runtime does not know yet that the stream can be written to.
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let _told_or_not = send(stream, &write::on_the_wire(refusal.clone()), flags);
+            self.admission.count(&self.parts.metrics, refusal, peer);
+            DispatchError::Io(io::ErrorKind::ConnectionRefused.into())
+        })
+    }
+
     /// Forgets the pipelines of threads that ended with an earlier listener.
     pub async fn forget(&self) {
         for pipeline in self.pipelines.which_children() {
@@ -102,5 +128,17 @@ impl Workers {
             meter: self.parts.metrics.meter(number),
             sse: self.sse,
         }
+    }
+}
+
+// === impl Face ===
+
+impl Face {
+    /// Refuses a request of which nothing was read. Such refusals come in floods: they are counted, not recorded one by
+    /// one.
+    pub(super) fn shed(&self, refusal: Refusal, peer: Option<IpAddr>) -> HttpResponse {
+        let metrics = self.meter.metrics();
+        self.admission.count(metrics, refusal.clone(), peer);
+        write::refused_and_closed(refusal)
     }
 }

@@ -117,6 +117,42 @@ pub(super) fn unrecorded() -> HttpResponse {
     refused(Refusal::AuditUnavailable)
 }
 
+/// Writes an answer and closes the connection after it.
+pub(super) fn last(answer: Response) -> HttpResponse {
+    closing(response(answer))
+}
+
+fn closing(mut response: HttpResponse) -> HttpResponse {
+    let head = response.head_mut();
+    head.set_connection_type(actix_http::ConnectionType::Close);
+    response
+}
+
+/// Writes a refusal of a request whose body was not read, and closes the connection after it.
+pub(super) fn refused_and_closed(refusal: Refusal) -> HttpResponse {
+    closing(refused(refusal))
+}
+
+/// A refusal as it is sent on a connection that nobody serves.
+pub(super) fn on_the_wire(refusal: Refusal) -> Vec<u8> {
+    let outcome = refusal.outcome(None);
+    let length = outcome.body.len();
+    let mut text = format!(
+        "HTTP/1.1 {} Service Unavailable\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n",
+        outcome.status
+    )
+    .into_bytes();
+    for (name, value) in &outcome.headers {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value.as_bytes());
+        text.extend_from_slice(b"\r\n");
+    }
+    text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(&outcome.body);
+    text
+}
+
 /// Writes a refusal that the pipeline is not waited for with.
 pub(super) fn refused(refusal: Refusal) -> HttpResponse {
     let outcome = refusal.outcome(None);

@@ -33,7 +33,7 @@ use super::state::State;
 use crate::admin::AdminState;
 use crate::config::{Config, Loaded, Source};
 use crate::downstream::stdio::Stdio;
-use crate::downstream::{Admission, Intake, OnPipeline, SseTable, Workers};
+use crate::downstream::{self, Admission, Connections, Intake, OnPipeline, SseTable, Workers};
 
 /// Farewells to servers that may wait.
 const FAREWELLS: usize = 4096;
@@ -164,7 +164,9 @@ impl Gateway {
         let seed = Seed::new(config.supervision.clone());
         let (draining, drained) = watch::channel(false);
         let gates = Arc::new(Gates::new(audit.clone()));
-        let admission = Admission::new(&config.limits, audit.clone());
+        let memory = downstream::memory::guard(board.clone());
+        let admission = Admission::new(&config.limits, audit.clone(), memory);
+        let connections = Connections::default();
         let intake = Intake::default();
         let workers = Workers {
             pipelines: seed.pipelines(),
@@ -184,6 +186,7 @@ impl Gateway {
                 next_id: Arc::new(AtomicU64::new(1)),
             },
             admission: admission.clone(),
+            connections: connections.clone(),
             intake: intake.clone(),
             sse: SseTable::default(),
             started: Arc::new(AtomicUsize::new(0)),
@@ -196,6 +199,7 @@ impl Gateway {
             root: seed.root(),
             admission: admission.clone(),
             gates,
+            connections,
             intake,
             audit: audit.clone(),
             board: board.clone(),

@@ -192,6 +192,7 @@ fn client_server(
         }
     };
     let metrics = workers.parts.metrics.clone();
+    let counted = workers.clone();
     let server = move || {
         let workers = workers.clone();
         let app = App::new()
@@ -230,9 +231,11 @@ fn client_server(
             .on_connect_ext(Watched::introduce)
             .h1(attended);
         let watch = Watch::new(patience.clone(), metrics.clone());
+        let workers = counted.clone();
         let accept = fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
-            std::future::ready(Ok((watch.over(stream), peer)))
+            let opened = workers.open(peer, &stream);
+            std::future::ready(opened.map(|counts| (watch.over(stream, counts), peer)))
         });
         accept.and_then(http)
     };

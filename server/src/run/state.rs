@@ -16,7 +16,7 @@ use weir_plugin_protocol::mcp::Era;
 
 use super::reload::{Origin, ReloadHandle};
 use crate::admin::{AcceptRefused, AcceptRequest, AdminState};
-use crate::downstream::{Admission, Intake};
+use crate::downstream::{Admission, Connections, Intake};
 
 /// Everything an operator may look at.
 pub(super) struct State {
@@ -24,6 +24,7 @@ pub(super) struct State {
     pub(super) admission: Admission,
     pub(super) intake: Intake,
     pub(super) gates: Arc<Gates>,
+    pub(super) connections: Connections,
     pub(super) audit: AuditLog,
     pub(super) board: UpstreamBoard,
     pub(super) metrics: Arc<Metrics>,
@@ -59,6 +60,9 @@ impl AdminState for State {
 
     fn metrics(&self) -> String {
         let (calls, streams) = self.admission.taken();
+        let open = self.connections.open_now();
+        let shown = &self.metrics.admission.connections;
+        shown.set(i64::try_from(open).unwrap_or(i64::MAX));
         for (kind, taken) in [("request", calls), ("stream", streams)] {
             self.metrics
                 .admission
@@ -114,6 +118,7 @@ impl AdminState for State {
         json!({
             "requests": { "taken": calls, "limit": max_calls },
             "streams": { "taken": streams, "limit": max_streams },
+            "connections": { "taken": self.connections.open_now(), "limit": limits.max_connections },
             "uploads": { "taken": uploads, "limit": limits.max_uploads },
             "upload_bytes": { "taken": upload_bytes, "limit": limits.max_upload_bytes },
         })

@@ -1,6 +1,6 @@
 //! What is under way, and what is not let in.
 
-use prometheus::{Error, IntCounterVec, IntGaugeVec};
+use prometheus::{Error, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::register::Register;
 
@@ -9,6 +9,8 @@ use super::register::Register;
 pub struct AdmissionMetrics {
     /// Requests and streams that hold a permit, by `kind`.
     pub in_flight: IntGaugeVec,
+    /// Connections of clients that are open.
+    pub connections: IntGauge,
     /// Requests that were refused because there was too much, by `reason`.
     shed: IntCounterVec,
 }
@@ -23,6 +25,8 @@ impl AdmissionMetrics {
                 "Permits taken: requests, and streams that wait for events.",
                 &["kind"],
             )?,
+            connections: register
+                .gauge("weir_connections", "Connections of clients that are open.")?,
             shed: register.counters(
                 "weir_shed_total",
                 "Requests refused because there was too much, by the limit that was reached.",
@@ -32,7 +36,7 @@ impl AdmissionMetrics {
     }
 
     /// Counts a request that was refused because there was too much. Reasons are words of the gateway's own.
-    pub(crate) fn shed(&self, reason: Option<&str>) {
+    pub fn shed(&self, reason: Option<&str>) {
         self.shed
             .with_label_values(&[reason.unwrap_or("other")])
             .inc();
