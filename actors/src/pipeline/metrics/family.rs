@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::{Error, proto};
@@ -34,8 +34,11 @@ struct Inner<L, C: Cell> {
     shape: C::Shape,
     /// Combinations of labels at most, besides those of [`Labels::overflow`].
     max: usize,
-    series: Mutex<HashMap<L, Vec<(Shard, Arc<C>)>>>,
+    series: Mutex<Series<L, C>>,
 }
+
+/// The cells of each combination of labels, one for each worker that counted there.
+type Series<L, C> = HashMap<L, Vec<(Shard, Arc<C>)>>;
 
 // === impl Family ===
 
@@ -140,7 +143,7 @@ impl<L: Labels, C: Cell> Collector for Family<L, C> {
 // === impl Inner ===
 
 impl<L, C: Cell> Inner<L, C> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<L, Vec<(Shard, Arc<C>)>>> {
+    fn lock(&self) -> MutexGuard<'_, Series<L, C>> {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
