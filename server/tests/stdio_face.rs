@@ -211,6 +211,28 @@ fn a_client_that_probes_and_then_shakes_hands_is_legacy() {
 }
 
 #[test]
+fn a_batch_is_answered_in_one_line_where_the_revision_has_them() {
+    let batch = json!([
+        { "jsonrpc": "2.0", "id": 1, "method": "ping" },
+        { "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": { "name": "add", "arguments": { "a": 1, "b": 2 } } },
+    ]);
+    let mut pipes = Pipes::start(&demo());
+    pipes.shake_hands("2025-03-26");
+    pipes.say(&batch);
+    let answers = pipes.wait(Value::is_array);
+    let answer = |id| {
+        let mut answers = answers.as_array().unwrap().iter();
+        answers.find(|answer| answer["id"] == id).unwrap()
+    };
+    assert_eq!((text(answer(2)), &answer(1)["result"]), ("3", &json!({})));
+
+    let mut pipes = Pipes::start(&demo());
+    pipes.shake_hands("2025-06-18");
+    pipes.say(&batch);
+    pipes.wait(|message| message["error"]["code"] == -32600);
+}
+
+#[test]
 fn what_is_cancelled_is_not_answered_in_either_era() {
     for era in ["legacy", "modern"] {
         let mut pipes = Pipes::start(&demo());

@@ -80,7 +80,7 @@ impl HttpServer {
                 Err(NoFace::NotSpoken(reason)) => {
                     if let Some(old) = self.old(era).await {
                         info!(server = %self.home.server, "server speaks HTTP+SSE");
-                        return old.era(era).await;
+                        return Box::pin(old.era(era)).await;
                     }
                     self.home.none(era, reason);
                     tokio::select! {
