@@ -381,7 +381,7 @@ async fn a_stream_that_nobody_reads_holds_nobody_up() {
     let client = connect(&gateway, LEGACY).await;
     let unread: Events = client.listen(None).await;
     upstream.has_seen(1, listens).await;
-    for round in 0..50 {
+    for round in 0..20 {
         let began = Instant::now();
         let text = client
             .call("echo", json!({ "text": round.to_string() }))

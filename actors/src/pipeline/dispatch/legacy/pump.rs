@@ -16,6 +16,9 @@ use crate::session::{AskRoute, Session, UpstreamSession};
 use crate::upstream::http::{EventStream, HttpTarget};
 use crate::upstream::{Link, ServerName};
 
+/// Events that a talkative server may say before the worker's other requests have their turn.
+const EVENTS_A_TURN: u32 = 16;
+
 /// The pause before a server's stream that has ended is opened again; it doubles up to [`REOPEN_MAX`].
 const REOPEN_MIN: Duration = Duration::from_secs(1);
 const REOPEN_MAX: Duration = Duration::from_secs(30);
@@ -183,7 +186,12 @@ impl Pump {
             target: self.target.clone(),
             session: upstream,
         };
+        let mut turn = 0;
         while let Some(Ok(event)) = events.next().await {
+            turn = u32::wrapping_add(turn, 1);
+            if turn % EVENTS_A_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
             if let Some(id) = &event.id {
                 *last = HeaderValue::from_str(id).ok().filter(|id| !id.is_empty());
             }
