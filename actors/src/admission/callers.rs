@@ -23,8 +23,8 @@ pub const MAX_ACCOUNTS: usize = 100_000;
 /// What callers have used of their limits. One for all workers; the limits themselves are part of the settings, so that
 /// what is counted outlives a change of them.
 ///
-/// A request costs one or two look-ups in a table with a lock for each part of it, and an atomic word each for its
-/// place and its rate: 0.1 to 0.2 microseconds, measured by `examples/admission_cost.rs`.
+/// A request costs one look-up in a table with a lock for each part of it, one more for each rule about its tool, and an
+/// atomic word each for its place and its rate. `examples/admission_cost.rs` prints what that is in nanoseconds.
 #[derive(Debug)]
 pub struct Callers {
     accounts: Table<Account>,
