@@ -39,6 +39,14 @@ impl Watched {
     /// Some of everything: calls that succeed, fail, are refused and are too many, in both eras and at both servers.
     pub(crate) async fn load(&self) {
         for server in ["web", "child"] {
+            // First of all, while there is room for it.
+            let legacy = LegacyClient::connect(self.gateway.endpoint_of(server), &[]).await;
+            // It may be too many already.
+            let Ok(legacy) = legacy else { continue };
+            legacy.call("echo", json!({ "text": "b" })).await;
+            let session = [("mcp-session-id", legacy.session.as_str())];
+            let ended = wire::send(Method::DELETE, &legacy.endpoint, &session, "").await;
+            ended.unwrap();
             let modern = ModernClient::new(self.gateway.endpoint_of(server));
             for _ in 0..5 {
                 let call = || modern.call("echo", json!({ "text": "a" }));
@@ -48,13 +56,6 @@ impl Watched {
             modern.call("echo", json!({})).await;
             modern.call("nobody", json!({})).await;
             modern.request("nothing/known", json!({})).await;
-            let legacy = LegacyClient::connect(self.gateway.endpoint_of(server), &[]).await;
-            // It may be too many already.
-            let Ok(legacy) = legacy else { continue };
-            legacy.call("echo", json!({ "text": "b" })).await;
-            let session = [("mcp-session-id", legacy.session.as_str())];
-            let ended = wire::send(Method::DELETE, &legacy.endpoint, &session, "").await;
-            ended.unwrap();
         }
         // The bucket fills again meanwhile.
         tokio::time::sleep(Duration::from_millis(500)).await;
