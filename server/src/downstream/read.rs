@@ -162,7 +162,7 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
             let usual = headers
                 .get(header::ACCEPT)
                 .is_some_and(|value| value == USUAL_ACCEPT);
-            if !usual && !(accepts(JSON) && accepts(EVENT_STREAM)) {
+            if !(usual || accepts(JSON) && accepts(EVENT_STREAM)) {
                 return Err(Refusal::NotAcceptable);
             }
         }
