@@ -198,6 +198,9 @@ async fn understand(
     }
     let raw = match http_method {
         mcp::HttpMethod::Post => {
+            // The head is handed over first, the body that came with it next. To wait for that with a timer would wake the
+            // whole thread for every request.
+            tokio::task::yield_now().await;
             let limits = &at_the_door.settings.limits;
             match timed(read::body(request, body, limits, &face.intake), upload).await {
                 Ok(raw) => raw,

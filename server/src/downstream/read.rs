@@ -255,18 +255,11 @@ pub(super) async fn body(
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     let mut waiting = Waiting::Not;
-    let mut looked = false;
     loop {
         // Nearly always the whole body is there already, and nobody waits.
         let ready = poll_fn(|context| Poll::Ready(Pin::new(&mut payload).poll_next(context)));
         let chunk = match ready.await {
             Poll::Ready(chunk) => chunk,
-            // The head is handed over first, the body that came with it next. A timer for that would wake the whole
-            // thread.
-            Poll::Pending if !std::mem::replace(&mut looked, true) => {
-                tokio::task::yield_now().await;
-                continue;
-            }
             Poll::Pending => {
                 let here = first.len() + whole.len();
                 let mut next = poll_fn(|context| Pin::new(&mut payload).poll_next(context));
