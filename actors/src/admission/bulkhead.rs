@@ -1,5 +1,6 @@
 //! How many requests one server has at once, and the line before it: short in number and in time.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,19 @@ use tokio::time::{Instant, timeout};
 
 /// Requests that may wait for each one that is under way.
 const WAITING_PER_PLACE: usize = 2;
+
+/// The same while the line stands: then it is no buffer for a moment, but only makes everybody wait (as CoDel has it,
+/// RFC 8289).
+const STANDING_PER_PLACE: usize = 1;
+
+/// Who waited no longer than this shows that the line does not stand.
+const SHORT_WAIT: Duration = Duration::from_millis(10);
+
+/// How long nobody must have had a short wait for the line to stand.
+const STANDS_AFTER: Duration = Duration::from_millis(100);
+
+/// How often timers are looked at while somebody waits: more often than any wait is long.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Whoever has waited this long goes before a younger one whose thread is awake anyway.
 const FAIR_AFTER: Duration = Duration::from_millis(10);
@@ -25,7 +39,7 @@ pub(super) struct Bulkhead {
     taken: AtomicUsize,
     /// How many are in line: changed under its lock, read without.
     waiting: AtomicUsize,
-    line: Mutex<VecDeque<Waiter>>,
+    line: Mutex<Line>,
     next_ticket: AtomicU64,
 }
 
@@ -36,6 +50,14 @@ pub(super) struct Permit(Option<Arc<Bulkhead>>);
 /// There is no place: the line is full, or the time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
+
+/// Who waits, and whether that is more than a moment's wait.
+#[derive(Debug, Default)]
+struct Line {
+    waiters: VecDeque<Waiter>,
+    /// Since when nobody has had a short wait.
+    slow_since: Option<Instant>,
+}
 
 #[derive(Debug)]
 struct Waiter {
@@ -71,6 +93,7 @@ impl Bulkhead {
             bulkhead: self,
             ticket,
         };
+        tick();
         match timeout(patience, turn).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(Full),
@@ -108,16 +131,17 @@ impl Bulkhead {
         let (turn, waiting) = oneshot::channel();
         {
             let mut line = self.line();
-            if line.len() >= limit.saturating_mul(WAITING_PER_PLACE) {
+            let now = Instant::now();
+            if line.waiters.len() >= limit.saturating_mul(line.per_place(now)) {
                 return Err(Full);
             }
-            line.push_back(Waiter {
+            line.waiters.push_back(Waiter {
                 ticket,
                 thread: this_thread(),
-                since: Instant::now(),
+                since: now,
                 turn,
             });
-            self.waiting.store(line.len(), Ordering::SeqCst);
+            self.waiting.store(line.waiters.len(), Ordering::SeqCst);
         }
         // A place may have been given back just before anybody was in line to be seen.
         self.pass_on();
@@ -129,8 +153,8 @@ impl Bulkhead {
         while self.waiting.load(Ordering::SeqCst) > 0 && self.take() {
             let next = {
                 let mut line = self.line();
-                let next = next_of(&mut line);
-                self.waiting.store(line.len(), Ordering::SeqCst);
+                let next = line.next();
+                self.waiting.store(line.waiters.len(), Ordering::SeqCst);
                 next
             };
             let Some(waiter) = next else {
@@ -145,21 +169,58 @@ impl Bulkhead {
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
+    fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes out of the line whose turn it is.
-fn next_of(line: &mut VecDeque<Waiter>) -> Option<Waiter> {
-    let here = this_thread();
-    let oldest = line.front()?;
-    let mut place = 0;
-    if oldest.thread != here && oldest.since.elapsed() < FAIR_AFTER {
-        let near = line.iter().position(|waiter| waiter.thread == here);
-        place = near.unwrap_or(0);
+// === impl Line ===
+
+impl Line {
+    /// How many may wait for each place.
+    fn per_place(&self, now: Instant) -> usize {
+        match self.slow_since {
+            Some(since) if now.duration_since(since) >= STANDS_AFTER => STANDING_PER_PLACE,
+            _ => WAITING_PER_PLACE,
+        }
     }
-    line.remove(place)
+
+    /// Takes out whose turn it is.
+    fn next(&mut self) -> Option<Waiter> {
+        let (here, now) = (this_thread(), Instant::now());
+        let oldest = self.waiters.front()?;
+        let mut place = 0;
+        if oldest.thread != here && now.duration_since(oldest.since) < FAIR_AFTER {
+            let near = self.waiters.iter().position(|waiter| waiter.thread == here);
+            place = near.unwrap_or(0);
+        }
+        let next = self.waiters.remove(place)?;
+        let is_short = now.duration_since(next.since) <= SHORT_WAIT;
+        if is_short || self.waiters.is_empty() {
+            self.slow_since = None;
+        } else {
+            self.slow_since.get_or_insert(now);
+        }
+        Some(next)
+    }
+}
+
+/// Keeps the timers of this thread ticking while there are lines. A timer that is due before all others wakes its thread
+/// when it is set; one that comes after the next tick does not, and each wait sets one.
+fn tick() {
+    thread_local! {
+        /// The last wait began in this tick or the one before; nothing: it does not tick.
+        static WAITED: Cell<Option<bool>> = const { Cell::new(None) };
+    }
+    if WAITED.replace(Some(true)).is_none() {
+        tokio::spawn(async {
+            while WAITED.get() == Some(true) {
+                WAITED.set(Some(false));
+                tokio::time::sleep(TICK).await;
+            }
+            WAITED.set(None);
+        });
+    }
 }
 
 /// A number for this thread.
@@ -185,9 +246,10 @@ impl Drop for Permit {
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
         let mut line = self.bulkhead.line();
-        if let Some(place) = line.iter().position(|waiter| waiter.ticket == self.ticket) {
-            line.remove(place);
-            self.bulkhead.waiting.store(line.len(), Ordering::SeqCst);
+        let waiters = &mut line.waiters;
+        if let Some(place) = waiters.iter().position(|waiter| waiter.ticket == self.ticket) {
+            waiters.remove(place);
+            self.bulkhead.waiting.store(waiters.len(), Ordering::SeqCst);
         }
     }
 }
@@ -224,6 +286,41 @@ mod tests {
         assert_eq!(bulkhead.load(), (4, 0));
         drop(held);
         assert_eq!(bulkhead.load(), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_stands_gets_shorter_until_it_moves_again() {
+        let bulkhead = Arc::<Bulkhead>::default();
+        let in_line = |count: usize| {
+            let waits = (0..count).map(|_| {
+                let bulkhead = bulkhead.clone();
+                tokio::spawn(async move {
+                    let permit = bulkhead.enter(2, PATIENCE).await;
+                    // The server takes this long for each.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    permit.is_ok()
+                })
+            });
+            waits.collect::<Vec<_>>()
+        };
+        let mut calls = in_line(2);
+        tokio::task::yield_now().await;
+        // More come than the server can take.
+        for _ in 0..20 {
+            calls.append(&mut in_line(4));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        calls.append(&mut in_line(4));
+        tokio::task::yield_now().await;
+        assert_eq!(bulkhead.load(), (2, 2));
+        for call in calls {
+            call.await.unwrap();
+        }
+        // All quiet: the line is a buffer again.
+        let calls = in_line(9);
+        tokio::task::yield_now().await;
+        assert_eq!(bulkhead.load(), (2, 4));
+        drop(calls);
     }
 
     #[tokio::test(start_paused = true)]
