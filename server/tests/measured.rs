@@ -414,6 +414,15 @@ async fn a_slow_upload_is_no_overhead() {
         "POST /mcp HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
+    // From when the gateway is known to wait for the rest.
+    let waits = async {
+        while Samples::of(&gateway).await.sum("weir_uploads", &[]) < 1.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waits)
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     stream.write_all(b"}").await.unwrap();
     let mut answer = String::new();

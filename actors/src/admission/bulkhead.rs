@@ -247,7 +247,10 @@ impl Drop for InLine<'_> {
     fn drop(&mut self) {
         let mut line = self.bulkhead.line();
         let waiters = &mut line.waiters;
-        if let Some(place) = waiters.iter().position(|waiter| waiter.ticket == self.ticket) {
+        if let Some(place) = waiters
+            .iter()
+            .position(|waiter| waiter.ticket == self.ticket)
+        {
             waiters.remove(place);
             self.bulkhead.waiting.store(waiters.len(), Ordering::SeqCst);
         }

@@ -19,7 +19,7 @@ use super::target::HttpTarget;
 /// How a client connects and what it keeps.
 #[derive(Clone, Debug)]
 pub struct HttpClientConfig {
-    /// Whom to trust for `https`; `None`: `https` targets fail with [`HttpErrorKind::Tls`].
+    /// Whom to trust for `https`; `None`: `https` targets fail with [`HttpErrorKind::Tls`](super::HttpErrorKind::Tls).
     pub tls: Option<TlsTrust>,
     /// The time for resolving, connecting and the TLS handshake together. Default 5 s.
     pub connect_timeout: Duration,
