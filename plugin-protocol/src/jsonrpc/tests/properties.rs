@@ -250,6 +250,12 @@ proptest! {
             Err(error) => {
                 prop_assert!(error.offset <= bytes.len());
                 let is_json = std::str::from_utf8(&bytes).is_ok_and(scans);
+                // A number beyond all bounds is no JSON for the scanner. As an id it is the message that is wrong, and what
+                // comes behind it is not looked at.
+                if error.message.starts_with("\"id\" is out of range") {
+                    prop_assert!(!is_json && error.code == -32600, "{}", error);
+                    return Ok(());
+                }
                 prop_assert_eq!(error.code == -32600, is_json, "{}", error);
             }
         }
