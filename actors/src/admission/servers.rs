@@ -17,7 +17,8 @@ use crate::upstream::ServerName;
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamLimits {
     /// Requests at one server at once, over all workers; streams that wait for events are not counted. Twice as many
-    /// may wait for a place; one more is refused with 503. Default 32.
+    /// may wait for a place, and only as many once nobody has waited less than 10 ms for 100 ms; one more is refused with
+    /// 503. Default 32.
     pub max_in_flight: NonZeroUsize,
     /// How long a request may wait for a place. Then it is refused with 503. Default 100ms.
     pub max_wait: Span,
