@@ -12,6 +12,7 @@
 //! stage that has to ask somebody spawns a future that forwards later. Whoever loses the baton answers it by
 //! dropping it.
 
+mod arrival;
 mod assembly;
 mod drill;
 mod event_id;
@@ -39,10 +40,11 @@ use std::pin::Pin;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Handler, Message};
 
+pub use arrival::{Arrival, ClientRequest, Facts};
 pub use assembly::{Door, Pipeline, PipelineParts};
 pub use dispatch::{Mail, Overlooked, TaskOwners};
 pub use drill::Drill;
-pub use exchange::{Arrival, ClientRequest, Exchange, Facts};
+pub use exchange::Exchange;
 pub use limits::LimitsConfig;
 pub use metrics::{Meter, Metrics, MetricsConfig, Stage};
 pub use outcome::{Outcome, Verdict};

@@ -9,8 +9,8 @@ use uuid::fmt::Hyphenated;
 use weir_plugin_protocol::audit::AuditEvent;
 use weir_plugin_protocol::mcp::{Era, Method};
 
+use super::arrival::{Arrival, Facts};
 use super::event_id::event_id;
-use super::exchange::{Arrival, Facts};
 use super::{ClientRequest, Outcome};
 use crate::builtin::audit_lines::{AuditSlot, Shed};
 use crate::builtin::rfc3339;

@@ -14,6 +14,7 @@ pub mod pins;
 
 pub mod board;
 mod desk;
+mod differences;
 pub mod federation;
 mod index;
 mod merge;
