@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`supervisor`] keeps actors alive, [`mailbox`] reaches them, [`pipeline`] is the road of a
 //! request, [`settings`] what it is judged by, [`admission`] how much is let in, [`builtin`] are the parts that need no
-//! plugin, [`upstream`] are the MCP servers behind the gateway.
+//! plugin, [`plugin`] are those that are plugged in and [`transport`] how they are reached, [`upstream`] are the MCP servers behind the gateway.
 
 pub mod admission;
 pub mod builtin;
@@ -13,5 +13,6 @@ pub mod seal;
 pub mod session;
 pub mod settings;
 pub mod supervisor;
+pub mod transport;
 pub mod tree;
 pub mod upstream;

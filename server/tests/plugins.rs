@@ -18,7 +18,8 @@ use support::gateway::Gateway;
 use support::mcp::ModernClient;
 use support::wire;
 use weir_actors::plugin::{
-    BoxFuture, CallError, ConnectError, MockPluginClient, PluginClient, PluginTransport,
+    BoxFuture, CALL_DEADLINE, Call, CallError, ConnectError, MockPluginClient, PluginClient,
+    PluginTransport,
 };
 
 const IN_MEMORY: &str = include_str!("config/roles-in-memory.yaml");
@@ -109,17 +110,17 @@ async fn the_contract_can_be_mocked_from_outside() {
     };
     let client = transport.connect().await.unwrap();
     let params = json!({ "name": "mcp.tool.calls", "value": 2, "attributes": { "mcp.tool.name": "docker_ps" } });
+    let count = || Call::within(CALL_DEADLINE, "record-counter", &params);
     for _ in 0..3 {
-        let answer = client.call("record-counter", &params).await.unwrap();
+        let answer = client.call(count()).await.unwrap();
         assert_eq!(answer, r#"{"result":"ok"}"#);
     }
     assert_eq!(total.load(Ordering::Relaxed), 6);
-    let unknown = client.call("sing", &json!({})).await.unwrap_err();
+    let nothing = json!({});
+    let song = Call::within(CALL_DEADLINE, "sing", &nothing);
+    let unknown = client.call(song).await.unwrap_err();
     assert_eq!(unknown.to_string(), "the plugin has no method sing");
     client.close().await.unwrap();
     client.close().await.unwrap();
-    assert_eq!(
-        client.call("record-counter", &params).await,
-        Err(CallError::Closed)
-    );
+    assert_eq!(client.call(count()).await, Err(CallError::Closed));
 }

@@ -1,25 +1,41 @@
 //! How a plugin is spoken to, whatever carries the words.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 pub use futures_util::future::BoxFuture;
 use serde_json::Value;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use super::call::InvalidCall;
+
+/// One call of a plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What is asked for, as the contract of the role spells it: `validate_credential`, `record-counter`.
+    pub method: &'a str,
+    /// An object.
+    pub params: &'a Value,
+    /// Nobody waits for the answer after this. A transport tells the plugin how long that is, if it can.
+    pub deadline: Instant,
+}
 
 /// A connection to one instance of a plugin. Dropping it closes it.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use serde_json::json;
-/// use weir_actors::plugin::{MockPluginClient, PluginClient};
+/// use weir_actors::plugin::{Call, MockPluginClient, PluginClient};
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 /// # runtime.block_on(async {
 /// let plugin = MockPluginClient::new(|_method, _params| Ok(r#"{"result":"ok"}"#.into()));
 /// let params = json!({ "name": "mcp.tool.calls", "value": 1 });
-/// assert_eq!(plugin.call("record-counter", &params).await?, r#"{"result":"ok"}"#);
+/// let call = Call::within(Duration::from_secs(1), "record-counter", &params);
+/// assert_eq!(plugin.call(call).await?, r#"{"result":"ok"}"#);
 /// # Ok::<(), weir_actors::plugin::CallError>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -29,11 +45,7 @@ pub trait PluginClient: Send + Sync + 'static {
     ///
     /// # Errors
     /// The plugin refused, is gone, or this client is closed.
-    fn call<'a>(
-        &'a self,
-        method: &'a str,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Bytes, CallError>>;
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Bytes, CallError>>;
 
     /// Ends the connection; what the gateway started for it ends too. Doing so twice is no error.
     ///
@@ -110,6 +122,24 @@ pub enum CallError {
     /// The answer is longer than [`MAX_ANSWER_BYTES`](super::call::MAX_ANSWER_BYTES).
     #[error("the plugin's answer is too long")]
     TooLarge,
+}
+
+// === impl Call ===
+
+impl<'a> Call<'a> {
+    /// A call that may take this long from now on.
+    pub fn within(patience: Duration, method: &'a str, params: &'a Value) -> Self {
+        Self {
+            method,
+            params,
+            deadline: Instant::now() + patience,
+        }
+    }
+
+    /// How long somebody waits yet.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 // === impl CallError ===

@@ -9,9 +9,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::call::{self, MAX_ANSWER_BYTES};
-use super::client::{CallError, PluginClient, PluginTransport};
+use super::client::{Call, CallError, PluginClient, PluginTransport};
 use super::lifecycle::{Lifecycle, PluginInfo, PluginState};
 use super::roles::Role;
 
@@ -129,7 +130,26 @@ impl PluginHandle {
     /// The call breaks the contract ([`call::check`]), nobody serves, [`MAX_CALLS`] are in flight, the plugin ends before it answers or has no answer
     /// within [`CALL_DEADLINE`] or one longer than [`MAX_ANSWER_BYTES`], or the plugin refuses.
     pub async fn call(&self, method: &str, params: &Value) -> Result<Bytes, CallError> {
+        self.call_before(Instant::now() + CALL_DEADLINE, method, params)
+            .await
+    }
+
+    /// The same for somebody who does not wait longer than until `deadline`.
+    ///
+    /// # Errors
+    /// Those of [`PluginHandle::call`].
+    pub async fn call_before(
+        &self,
+        deadline: Instant,
+        method: &str,
+        params: &Value,
+    ) -> Result<Bytes, CallError> {
         call::check(method, params)?;
+        let call = Call {
+            method,
+            params,
+            deadline: deadline.min(Instant::now() + CALL_DEADLINE),
+        };
         let mut live = self.live()?;
         let _permit = loop {
             match live.calls.clone().try_acquire_owned() {
@@ -146,9 +166,9 @@ impl PluginHandle {
         };
         let answer = tokio::select! {
             biased;
-            answer = live.client.call(method, params) => answer?,
+            answer = live.client.call(call) => answer?,
             how = live.client.ended() => return Err(CallError::Lost(how)),
-            () = tokio::time::sleep(CALL_DEADLINE) => return Err(CallError::Timeout),
+            () = tokio::time::sleep_until(call.deadline) => return Err(CallError::Timeout),
         };
         if answer.len() > MAX_ANSWER_BYTES {
             return Err(CallError::TooLarge);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::client::{BoxFuture, CallError, ConnectError, PluginClient, PluginTransport};
+use super::client::{BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport};
 
 /// Answers a call.
 pub type CallFn = dyn Fn(&str, &Value) -> Result<Bytes, CallError> + Send + Sync;
@@ -83,18 +83,14 @@ impl MockPluginClient {
 }
 
 impl PluginClient for MockPluginClient {
-    fn call<'a>(
-        &'a self,
-        method: &'a str,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Bytes, CallError>> {
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Bytes, CallError>> {
         Box::pin(async move {
             match &*self.end.borrow() {
                 End::NotYet => {}
                 End::Crashed(how) => return Err(CallError::Lost(how.clone())),
                 End::Closed => return Err(CallError::Closed),
             }
-            (self.call_fn)(method, params)
+            (self.call_fn)(call.method, call.params)
         })
     }
 
@@ -217,12 +213,8 @@ fn one_of(count: &AtomicU32) -> bool {
 // === impl Patient ===
 
 impl PluginClient for Patient {
-    fn call<'a>(
-        &'a self,
-        method: &'a str,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Bytes, CallError>> {
-        self.client.call(method, params)
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Bytes, CallError>> {
+        self.client.call(call)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), CallError>> {

@@ -3,11 +3,11 @@
 //! Read in this order: `config` is the block as it is written, `roles` what plugins can be, `meaning` what the block
 //! says. Then what runs: [`client`] is how a plugin is spoken to, [`call`] what may be said, [`lifecycle`] the states of
 //! its life; [`loader`] loads plugins, `instance` is the actor that keeps one, `handle` is how it is called over its
-//! restarts, [`registry`] and `typed` find it by its role. [`in_memory`] and [`mock`] are transports.
+//! restarts, [`registry`] and `typed` find it by its role. [`mock`] is a transport for tests; the others have a
+//! [room](crate::transport) of their own.
 
 pub mod call;
 pub mod client;
-pub mod in_memory;
 pub mod lifecycle;
 pub mod loader;
 pub mod mock;
@@ -24,12 +24,11 @@ mod typed;
 mod tests;
 
 pub use call::InvalidCall;
-pub use client::{BoxFuture, CallError, ConnectError, PluginClient, PluginTransport};
+pub use client::{BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport};
 pub use config::{
     InlineServer, PluginEntry, PluginsConfig, ServerReference, SidecarConfig, SubprocessConfig,
 };
 pub use handle::{CALL_DEADLINE, MAX_CALLS, PluginHandle, PluginSpec};
-pub use in_memory::{InMemoryTransport, Part};
 pub use instance::{PluginActor, PluginFailure};
 pub use lifecycle::{LifecycleHooks, LoggingHooks, NoHooks, PluginInfo, PluginState};
 pub use loader::{LoadError, Loader, PluginView};

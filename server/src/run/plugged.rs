@@ -6,10 +6,11 @@ use std::sync::Arc;
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::noop_telemetry::NoopTelemetry;
 use weir_actors::plugin::{
-    InMemory, InMemoryTransport, Loader, LoggingHooks, Part, Plugin, PluginSpec, Registry, Role,
+    InMemory, Loader, LoggingHooks, Plugin, PluginSpec, PluginTransport, Provider, Registry, Role,
 };
 use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
+use weir_actors::transport::{InMemoryTransport, Part};
 use weir_actors::upstream::UpstreamBoard;
 
 /// The plugins in memory. They lead to the parts that the pipeline asks, whichever these are at the time.
@@ -50,9 +51,10 @@ impl Plugged {
     pub(super) fn enlist(&mut self, plugins: &[Plugin]) -> Result<Vec<ChildSpec>, String> {
         let mut children = Vec::with_capacity(plugins.len());
         for plugin in plugins {
-            let spec = self.spec(plugin)?;
+            let keyed = |text: String| format!("plugins.{}: {text}", plugin.key);
+            let spec = self.spec(plugin).map_err(keyed)?;
             let child = self.loader.enlist(spec);
-            let child = child.map_err(|error| format!("plugins.{}: {error}", plugin.key))?;
+            let child = child.map_err(|error| keyed(error.to_string()))?;
             children.push(child);
             self.cast.insert(plugin.name.clone(), cast(plugin));
         }
@@ -96,20 +98,30 @@ impl Plugged {
     }
 
     fn spec(&self, plugin: &Plugin) -> Result<PluginSpec, String> {
-        let Some(part) = plugin.in_memory() else {
-            return Err(format!(
-                "plugins.{}: transport \"{}\" is not available in this version",
-                plugin.key,
-                plugin.transport()
-            ));
-        };
         let role = plugin.role();
         Ok(PluginSpec {
             name: plugin.name.clone(),
             key: plugin.key.clone(),
             role,
-            transport: Arc::new(InMemoryTransport::new(self.part(part, role))),
+            transport: self.transport(plugin, role)?,
         })
+    }
+
+    /// How a plugin is reached.
+    fn transport(
+        &self,
+        plugin: &Plugin,
+        role: Option<Role>,
+    ) -> Result<Arc<dyn PluginTransport>, String> {
+        match &plugin.provider {
+            Provider::InMemory(part) => {
+                Ok(Arc::new(InMemoryTransport::new(self.part(*part, role))))
+            }
+            Provider::Subprocess(_) | Provider::Sidecar(_) | Provider::Mcp(..) => Err(format!(
+                "transport \"{}\" is not available in this version",
+                plugin.transport()
+            )),
+        }
     }
 
     fn part(&self, part: InMemory, role: Option<Role>) -> Part {

@@ -14,11 +14,7 @@ fn calls_in_flight_are_lost_with_their_instance_and_bounded() {
     struct Silent(Arc<MockPluginClient>);
 
     impl PluginClient for Silent {
-        fn call<'a>(
-            &'a self,
-            _method: &'a str,
-            _params: &'a serde_json::Value,
-        ) -> BoxFuture<'a, Result<bytes::Bytes, CallError>> {
+        fn call<'a>(&'a self, _call: Call<'a>) -> BoxFuture<'a, Result<bytes::Bytes, CallError>> {
             Box::pin(std::future::pending())
         }
 
@@ -74,11 +70,7 @@ fn a_plugin_that_does_not_close_is_stopped_all_the_same() {
     struct Stubborn;
 
     impl PluginClient for Stubborn {
-        fn call<'a>(
-            &'a self,
-            _method: &'a str,
-            _params: &'a serde_json::Value,
-        ) -> BoxFuture<'a, Result<bytes::Bytes, CallError>> {
+        fn call<'a>(&'a self, _call: Call<'a>) -> BoxFuture<'a, Result<bytes::Bytes, CallError>> {
             Box::pin(std::future::pending())
         }
 

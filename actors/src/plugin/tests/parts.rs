@@ -13,6 +13,7 @@ use crate::builtin::always_allow::AlwaysAllow;
 use crate::builtin::audit_lines::{AuditTarget, DiskLines, audit_log};
 use crate::builtin::desktop_implicit::DesktopImplicit;
 use crate::builtin::noop_telemetry::NoopTelemetry;
+use crate::transport::{InMemoryTransport, Part};
 use crate::upstream::UpstreamBoard;
 
 #[tokio::test]
@@ -26,16 +27,11 @@ async fn closing_twice_is_no_error_and_calling_then_is_one() {
     let params = json!({ "name": "a", "value": 1 });
     for transport in parts {
         let client = transport.connect().await.unwrap();
-        assert_eq!(
-            client.call("record-counter", &params).await.unwrap(),
-            r#"{"result":"ok"}"#
-        );
+        let call = || Call::within(CALL_DEADLINE, "record-counter", &params);
+        assert_eq!(client.call(call()).await.unwrap(), r#"{"result":"ok"}"#);
         client.close().await.unwrap();
         client.close().await.unwrap();
-        assert_eq!(
-            client.call("record-counter", &params).await,
-            Err(CallError::Closed)
-        );
+        assert_eq!(client.call(call()).await, Err(CallError::Closed));
     }
 }
 

@@ -16,10 +16,10 @@ use weir_plugin_protocol::role::{
 };
 use weir_plugin_protocol::{Credentials, Secret, UserPrincipal};
 
-use super::call;
-use super::client::{BoxFuture, CallError, ConnectError, PluginClient, PluginTransport};
 use crate::builtin::audit_lines::AuditLog;
 use crate::builtin::static_credentials::StaticCredentials;
+use crate::plugin::call;
+use crate::plugin::{BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport};
 use crate::upstream::UpstreamBoard;
 
 /// A part of the gateway that plays a role.
@@ -111,11 +111,8 @@ impl PluginTransport for InMemoryTransport {
 // === impl InMemoryClient ===
 
 impl PluginClient for InMemoryClient {
-    fn call<'a>(
-        &'a self,
-        method: &'a str,
-        params: &'a Value,
-    ) -> BoxFuture<'a, Result<Bytes, CallError>> {
+    fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Bytes, CallError>> {
+        let Call { method, params, .. } = call;
         Box::pin(async move {
             if self.closed.load(Ordering::Acquire) {
                 return Err(CallError::Closed);
