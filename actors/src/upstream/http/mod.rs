@@ -1,7 +1,7 @@
 //! HTTP to upstream servers: one client per thread, connections kept alive, nothing retried that was written.
 //!
 //! Read in this order: [`HttpTarget`] is where to, [`AddressRule`] where that may lead, [`Names`] finds it,
-//! [`HttpClient`] sends, [`HttpAnswer`] and [`EventStream`] are what comes back. Below them: `pool` lends connections,
+//! [`HttpClient`] sends ([`HttpClients`] where futures must be `Send`), [`HttpAnswer`] and [`EventStream`] are what comes back. Below them: `pool` lends connections,
 //! `connection` exchanges a request for an answer, `head` and `framing` are the rules of HTTP/1.1. It is our own client
 //! because a request is written and its answer read by the task that waits for it: no other task is woken, nothing is
 //! handed over.
@@ -9,6 +9,7 @@
 mod address;
 mod answer;
 mod client;
+mod clients;
 mod connect;
 mod connection;
 mod error;
@@ -22,6 +23,7 @@ mod target;
 pub use address::AddressRule;
 pub use answer::{EventStream, HttpAnswer};
 pub use client::{HttpClient, HttpClientConfig};
+pub use clients::HttpClients;
 pub use connect::{TlsTrust, TrustError};
 pub use error::{HttpError, HttpErrorKind};
 pub use names::{Lookup, Names};
