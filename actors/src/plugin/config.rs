@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
@@ -10,22 +11,28 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeserializeDerive, Serialize};
 use weir_plugin_protocol::Secret;
 
-/// Plugins by name. Entries with `provider` are named after the role that they play.
-#[derive(Clone, Debug, Default, DeserializeDerive, Serialize, JsonSchema)]
+use super::roles::Role;
+
+/// Plugins by name. An entry that is named after a role plays it.
+#[derive(Clone, Debug, Default, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PluginsConfig(pub BTreeMap<String, PluginEntry>);
 
 /// One plugin: either `type` with its block, or `provider` with `implementation` or `server`.
-#[derive(Clone, Debug, Default, DeserializeDerive, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PluginEntry {
     /// What the plugin is called in logs and metrics. Default: its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `subprocess`: the gateway starts it. `sidecar`: somebody else does.
+    /// The role that it plays. Default: the one that its key names, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// `subprocess`: the gateway starts it, and it answers HTTP. `stdio`: the gateway starts it, and it answers on its
+    /// standard output. `sidecar`: somebody else starts it, and it answers HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#type: Option<String>,
-    /// How to start it; for `type: subprocess`.
+    /// How to start it; for `type: subprocess` and `type: stdio`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subprocess: Option<SubprocessConfig>,
     /// Where it is; for `type: sidecar`.
@@ -40,10 +47,18 @@ pub struct PluginEntry {
     /// Which MCP server; for `provider: mcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerReference>,
+    /// Headers sent with every request to a remote MCP server; for `provider: mcp`. Never shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub headers: BTreeMap<String, Secret>,
+    /// How a remote MCP server proves who it is; for `provider: mcp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<PluginTls>,
 }
 
-/// How to start a plugin process. It prints `PORT=<n>` and then answers HTTP on that port of the loopback.
-#[derive(Clone, Debug, DeserializeDerive, Serialize, JsonSchema)]
+/// How to start a plugin process. One of type `subprocess` prints `PORT=<n>` and then answers HTTP on that port of the
+/// loopback; one of type `stdio` reads and answers lines.
+#[derive(Clone, Debug, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubprocessConfig {
     /// The program.
@@ -61,19 +76,34 @@ pub struct SubprocessConfig {
 }
 
 /// Where a plugin is that somebody else runs.
-#[derive(Clone, Debug, DeserializeDerive, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SidecarConfig {
-    /// Its address, `http://` or `https://`.
+    /// Its address, `http://` or `https://`, on this machine unless `allow_remote` is true.
     pub url: String,
     /// Headers sent with every request to it. Never shown.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub headers: BTreeMap<String, Secret>,
+    /// Must be true for an address outside the loopback. Default false.
+    #[serde(default)]
+    pub allow_remote: bool,
+    /// How it proves who it is; for `https://`.
+    #[serde(default)]
+    pub tls: Option<PluginTls>,
+}
+
+/// How a plugin that is reached over `https://` proves who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, DeserializeDerive, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginTls {
+    /// A PEM file with the authorities that may vouch for it, instead of those of this machine. A relative path begins
+    /// at the directory of the configuration.
+    pub ca_file: PathBuf,
 }
 
 /// An MCP server: a reference, or a definition on the spot.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ServerReference {
     /// `catalog://…`, `http://…` or `https://…`.
@@ -83,7 +113,7 @@ pub enum ServerReference {
 }
 
 /// An MCP server defined on the spot.
-#[derive(Clone, Debug, Default, DeserializeDerive, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InlineServer {
     /// `image`, `remote` or `registry`.

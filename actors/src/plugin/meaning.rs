@@ -1,15 +1,20 @@
 //! What the `plugins` block means, what is wrong with it, and which of it this build can run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
+
+use weir_plugin_protocol::Secret;
 
 use super::config::{
-    InlineServer, PluginEntry, PluginsConfig, ServerReference, SidecarConfig, SubprocessConfig,
+    InlineServer, PluginEntry, PluginTls, PluginsConfig, ServerReference, SidecarConfig,
+    SubprocessConfig,
 };
 use super::roles::{InMemory, Role};
+use crate::upstream::http::HttpTarget;
 
 /// A plugin that makes sense.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plugin {
     /// Its key in the block.
     pub key: String,
@@ -17,32 +22,48 @@ pub struct Plugin {
     pub name: String,
     /// What runs it.
     pub provider: Provider,
+    /// All that is written of it: what each part of the gateway reads is in there.
+    pub entry: PluginEntry,
+    role: Option<Role>,
 }
 
 /// What runs a plugin.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Provider {
     /// A part of the gateway itself.
     InMemory(InMemory),
-    /// An MCP server that plays a role.
-    Mcp(Role, McpServer),
-    /// A process that the gateway starts.
+    /// An MCP server.
+    Mcp(McpServer),
+    /// A process that the gateway starts, and that answers HTTP.
     Subprocess(SubprocessConfig),
+    /// A process that the gateway starts, and that answers on its standard output.
+    Stdio(SubprocessConfig),
     /// A process that somebody else runs.
     Sidecar(SidecarConfig),
 }
 
 /// Where an MCP server comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum McpServer {
     /// `catalog://…`, to be resolved.
     Catalog(String),
-    /// It runs already, at this URL.
-    Remote(String),
+    /// It runs already.
+    Remote(RemoteServer),
     /// A container of this definition.
     Image(InlineServer),
     /// An entry of a registry.
     Registry(String),
+}
+
+/// An MCP server that runs already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteServer {
+    /// Its endpoint, `http://` or `https://`.
+    pub url: String,
+    /// Headers sent with every request.
+    pub headers: BTreeMap<String, Secret>,
+    /// How it proves who it is, if not to the authorities of this machine.
+    pub tls: Option<PluginTls>,
 }
 
 /// What is wrong with a plugin.
@@ -65,6 +86,7 @@ impl PluginsConfig {
         let mut plugins = Vec::new();
         let mut errors = Vec::new();
         let mut names = BTreeSet::new();
+        let mut players: BTreeMap<Role, &str> = BTreeMap::new();
         for (key, entry) in &self.0 {
             let name = entry.name.clone().unwrap_or_else(|| key.clone());
             if !names.insert(name.clone()) {
@@ -74,11 +96,25 @@ impl PluginsConfig {
                     format!("plugin {name} is already loaded; choose another name"),
                 ));
             }
-            match entry.provider(key) {
+            let role = entry.role.or_else(|| Role::named(key));
+            if let Some(role) = role {
+                if let Some(other) = players.get(&role) {
+                    let text = format!(
+                        "the role {} is played by `{other}` already; remove one of the two",
+                        role.key()
+                    );
+                    errors.push(PluginConfigError::at(key, "", text));
+                } else {
+                    players.insert(role, key);
+                }
+            }
+            match entry.provider(key, role) {
                 Ok(provider) => plugins.push(Plugin {
                     key: key.clone(),
                     name,
                     provider,
+                    entry: entry.clone(),
+                    role,
                 }),
                 Err(error) => errors.push(error),
             }
@@ -108,10 +144,10 @@ impl PluginsConfig {
 // === impl PluginEntry ===
 
 impl PluginEntry {
-    fn provider(&self, key: &str) -> Result<Provider, PluginConfigError> {
+    fn provider(&self, key: &str, role: Option<Role>) -> Result<Provider, PluginConfigError> {
         match (&self.r#type, &self.provider) {
             (Some(kind), None) => self.process(key, kind),
-            (None, Some(provider)) => self.role(key, provider),
+            (None, Some(provider)) => self.provided(key, role, provider),
             (Some(_), Some(_)) => Err(PluginConfigError::at(
                 key,
                 ".provider",
@@ -120,19 +156,13 @@ impl PluginEntry {
             (None, None) => Err(PluginConfigError::at(
                 key,
                 "",
-                "the plugin has neither `type` nor `provider`; write `type: subprocess`, `type: sidecar`, `provider: in-memory` or `provider: mcp`",
+                "the plugin has neither `type` nor `provider`; write `type: subprocess`, `type: stdio`, `type: sidecar`, `provider: in-memory` or `provider: mcp`",
             )),
         }
     }
 
     fn process(&self, key: &str, kind: &str) -> Result<Provider, PluginConfigError> {
-        let stray = |name: &str| {
-            PluginConfigError::at(
-                key,
-                &format!(".{name}"),
-                format!("`{name}` does not belong to a plugin of type {kind}; remove it"),
-            )
-        };
+        let stray = |name: &str| stray(key, name, &format!("type {kind}"));
         let lacking = |name: &str| {
             PluginConfigError::at(
                 key,
@@ -140,19 +170,24 @@ impl PluginEntry {
                 format!("a plugin of type {kind} needs a `{name}` block; add it"),
             )
         };
-        if self.implementation.is_some() {
-            return Err(stray("implementation"));
-        }
-        if self.server.is_some() {
-            return Err(stray("server"));
+        for (name, is_there) in [
+            ("implementation", self.implementation.is_some()),
+            ("server", self.server.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("tls", self.tls.is_some()),
+        ] {
+            if is_there {
+                return Err(stray(name));
+            }
         }
         match (kind, &self.subprocess, &self.sidecar) {
-            ("subprocess", Some(subprocess), None) if subprocess.exec.is_empty() => Err(
+            ("subprocess" | "stdio", Some(subprocess), None) if subprocess.exec.is_empty() => Err(
                 PluginConfigError::at(key, ".subprocess.exec", "the program is empty; name one"),
             ),
             ("subprocess", Some(subprocess), None) => Ok(Provider::Subprocess(subprocess.clone())),
-            ("subprocess", _, Some(_)) => Err(stray("sidecar")),
-            ("subprocess", None, None) => Err(lacking("subprocess")),
+            ("stdio", Some(subprocess), None) => Ok(Provider::Stdio(subprocess.clone())),
+            ("subprocess" | "stdio", _, Some(_)) => Err(stray("sidecar")),
+            ("subprocess" | "stdio", None, None) => Err(lacking("subprocess")),
             ("sidecar", None, Some(sidecar)) if is_http(&sidecar.url) => {
                 Ok(Provider::Sidecar(sidecar.clone()))
             }
@@ -171,15 +206,14 @@ impl PluginEntry {
         }
     }
 
-    fn role(&self, key: &str, provider: &str) -> Result<Provider, PluginConfigError> {
-        let stray = |name: &str| {
-            PluginConfigError::at(
-                key,
-                &format!(".{name}"),
-                format!("`{name}` does not belong to a plugin of provider {provider}; remove it"),
-            )
-        };
-        let Some(role) = Role::of(key) else {
+    fn provided(
+        &self,
+        key: &str,
+        role: Option<Role>,
+        provider: &str,
+    ) -> Result<Provider, PluginConfigError> {
+        let stray = |name: &str| stray(key, name, &format!("provider {provider}"));
+        let Some(role) = role else {
             return Err(PluginConfigError::at(
                 key,
                 "",
@@ -196,17 +230,24 @@ impl PluginEntry {
             return Err(stray("sidecar"));
         }
         match (provider, &self.implementation, &self.server) {
-            ("in-memory", Some(implementation), None) => match InMemory::of(role, implementation) {
-                Some(found) => Ok(Provider::InMemory(found)),
-                None => {
-                    let text = format!(
-                        "unknown in-memory {} implementation: {implementation}{}",
-                        role.words(),
-                        role.choices()
-                    );
-                    Err(PluginConfigError::at(key, ".implementation", text))
+            ("in-memory", Some(implementation), None) => {
+                if !self.headers.is_empty() {
+                    return Err(stray("headers"));
                 }
-            },
+                if self.tls.is_some() {
+                    return Err(stray("tls"));
+                }
+                InMemory::of(role, implementation)
+                    .map(Provider::InMemory)
+                    .ok_or_else(|| {
+                        let text = format!(
+                            "unknown in-memory {} implementation: {implementation}{}",
+                            role.words(),
+                            role.choices()
+                        );
+                        PluginConfigError::at(key, ".implementation", text)
+                    })
+            }
             ("in-memory", _, Some(_)) => Err(stray("server")),
             ("in-memory", None, None) => Err(PluginConfigError::at(
                 key,
@@ -216,7 +257,7 @@ impl PluginEntry {
                     role.choices()
                 ),
             )),
-            ("mcp", None, Some(server)) => Ok(Provider::Mcp(role, server.resolve(key)?)),
+            ("mcp", None, Some(server)) => Ok(Provider::Mcp(server.resolve(key, self)?)),
             ("mcp", Some(_), _) => Err(stray("implementation")),
             ("mcp", None, None) => Err(PluginConfigError::at(
                 key,
@@ -235,13 +276,20 @@ impl PluginEntry {
 // === impl ServerReference ===
 
 impl ServerReference {
-    fn resolve(&self, key: &str) -> Result<McpServer, PluginConfigError> {
+    fn resolve(&self, key: &str, entry: &PluginEntry) -> Result<McpServer, PluginConfigError> {
+        let remote = |url: &String| {
+            McpServer::Remote(RemoteServer {
+                url: url.clone(),
+                headers: entry.headers.clone(),
+                tls: entry.tls.clone(),
+            })
+        };
         let inline = match self {
             ServerReference::Text(text) if text.starts_with("catalog://") => {
                 return Ok(McpServer::Catalog(text.clone()));
             }
             ServerReference::Text(text) if is_http(text) => {
-                return Ok(McpServer::Remote(text.clone()));
+                return Ok(remote(text));
             }
             ServerReference::Text(text) => {
                 let text =
@@ -261,7 +309,7 @@ impl ServerReference {
             "image" if inline.image.is_some() => Ok(McpServer::Image(inline.clone())),
             "image" => Err(needed("image")),
             "remote" => match &inline.endpoint {
-                Some(endpoint) if is_http(endpoint) => Ok(McpServer::Remote(endpoint.clone())),
+                Some(endpoint) if is_http(endpoint) => Ok(remote(endpoint)),
                 Some(_) => Err(PluginConfigError::at(
                     key,
                     ".server.endpoint",
@@ -292,16 +340,14 @@ impl Plugin {
             Provider::InMemory(_) => "in-memory",
             Provider::Mcp(..) => "mcp",
             Provider::Subprocess(_) => "subprocess",
+            Provider::Stdio(_) => "stdio",
             Provider::Sidecar(_) => "sidecar",
         }
     }
 
-    /// The role that it plays. A process plays the role of its key, if it is one.
+    /// The role that it plays: the one that is written, or the one that its key names.
     pub fn role(&self) -> Option<Role> {
-        match &self.provider {
-            Provider::Mcp(role, _) => Some(*role),
-            _ => Role::of(&self.key),
-        }
+        self.role
     }
 
     /// The built-in part, if it is one.
@@ -312,16 +358,48 @@ impl Plugin {
         }
     }
 
+    /// Why this build cannot run it, or will not.
     fn refusal(&self) -> Option<PluginConfigError> {
-        if self.in_memory().is_some() {
-            return None;
+        match &self.provider {
+            Provider::InMemory(_) => None,
+            Provider::Sidecar(sidecar) => {
+                remote_sidecar(&self.key, sidecar).or_else(|| Some(self.unavailable()))
+            }
+            Provider::Subprocess(_) | Provider::Stdio(_) | Provider::Mcp(_) => {
+                Some(self.unavailable())
+            }
         }
+    }
+
+    fn unavailable(&self) -> PluginConfigError {
         let text = format!(
             "transport \"{}\" is not available in this version; remove the plugin or use `provider: in-memory`",
             self.transport()
         );
-        Some(PluginConfigError::at(&self.key, "", text))
+        PluginConfigError::at(&self.key, "", text)
     }
+}
+
+/// A sidecar that is not on this machine has to be meant.
+fn remote_sidecar(key: &str, sidecar: &SidecarConfig) -> Option<PluginConfigError> {
+    let wrong = |text: String| Some(PluginConfigError::at(key, ".sidecar.url", text));
+    let target = match HttpTarget::parse(&sidecar.url) {
+        Ok(target) => target,
+        Err(error) => return wrong(format!("{error}; write one such as http://127.0.0.1:8081")),
+    };
+    let host = target.host();
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_here = name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
+    if is_here || sidecar.allow_remote {
+        return None;
+    }
+    wrong(format!(
+        "{host} is not this machine; use localhost, or set `allow_remote: true`"
+    ))
 }
 
 // === impl PluginConfigError ===
@@ -342,6 +420,14 @@ impl fmt::Display for PluginConfigError {
 }
 
 impl std::error::Error for PluginConfigError {}
+
+fn stray(key: &str, name: &str, of: &str) -> PluginConfigError {
+    PluginConfigError::at(
+        key,
+        &format!(".{name}"),
+        format!("`{name}` does not belong to a plugin of {of}; remove it"),
+    )
+}
 
 fn is_http(text: &str) -> bool {
     text.strip_prefix("http://")

@@ -26,13 +26,14 @@ mod tests;
 pub use call::InvalidCall;
 pub use client::{BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport};
 pub use config::{
-    InlineServer, PluginEntry, PluginsConfig, ServerReference, SidecarConfig, SubprocessConfig,
+    InlineServer, PluginEntry, PluginTls, PluginsConfig, ServerReference, SidecarConfig,
+    SubprocessConfig,
 };
 pub use handle::{CALL_DEADLINE, MAX_CALLS, PluginHandle, PluginSpec};
 pub use instance::{PluginActor, PluginFailure};
 pub use lifecycle::{LifecycleHooks, LoggingHooks, NoHooks, PluginInfo, PluginState};
 pub use loader::{LoadError, Loader, PluginView};
-pub use meaning::{McpServer, Plugin, PluginConfigError, Provider};
+pub use meaning::{McpServer, Plugin, PluginConfigError, Provider, RemoteServer};
 pub use mock::{MockPluginClient, MockTransport};
 pub use registry::{AlreadyRegistered, Registry};
 pub use roles::{InMemory, Role};

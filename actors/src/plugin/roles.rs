@@ -1,9 +1,15 @@
 //! The roles that plugins play, and the parts of the gateway that play them in memory.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::builtin::in_memory::PluginKind;
 
-/// The roles that a plugin with a `provider` can play.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The roles that a plugin can play.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Says who is calling.
     AuthProvider,
@@ -65,6 +71,19 @@ impl Role {
     /// The role of a key.
     pub fn of(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.key() == key)
+    }
+
+    /// The role that a plugin of this key plays unless it says another one: the role of the key, or of the short word
+    /// that processes are named with.
+    pub fn named(key: &str) -> Option<Self> {
+        match key {
+            "auth" => Some(Role::AuthProvider),
+            "credentials" => Some(Role::CredentialStorage),
+            "audit" => Some(Role::AuditSink),
+            "policy" => Some(Role::PolicyEvaluator),
+            "provisioner" => Some(Role::McpProvisioner),
+            _ => Self::of(key),
+        }
     }
 
     /// Its key in the block.

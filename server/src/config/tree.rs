@@ -125,27 +125,28 @@ impl Node {
     /// Finds the place of a path such as `servers.time.args[1]`: of its key if it is there, else of the nearest
     /// parent that is. Keys that contain dots are found too.
     pub(super) fn place_of(&self, path: &str) -> Place {
+        self.place_below(path).unwrap_or(self.place)
+    }
+
+    /// The same; nothing if not even the first key is there. A block map begins where its first key does, so the place
+    /// alone does not tell the two apart.
+    fn place_below(&self, path: &str) -> Option<Place> {
         for entry in self.entries() {
             let step = entry.step.to_string();
             let Some(rest) = path.strip_prefix(&step) else {
                 continue;
             };
             if rest.is_empty() {
-                return entry.place;
+                return Some(entry.place);
             }
             if let Some(rest) = rest
                 .strip_prefix('.')
                 .or(rest.starts_with('[').then_some(rest))
             {
-                let below = entry.value.place_of(rest);
-                return if below == entry.value.place {
-                    entry.place
-                } else {
-                    below
-                };
+                return Some(entry.value.place_below(rest).unwrap_or(entry.place));
             }
         }
-        self.place
+        None
     }
 }
 

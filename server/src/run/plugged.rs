@@ -117,7 +117,10 @@ impl Plugged {
             Provider::InMemory(part) => {
                 Ok(Arc::new(InMemoryTransport::new(self.part(*part, role))))
             }
-            Provider::Subprocess(_) | Provider::Sidecar(_) | Provider::Mcp(..) => Err(format!(
+            Provider::Subprocess(_)
+            | Provider::Stdio(_)
+            | Provider::Sidecar(_)
+            | Provider::Mcp(_) => Err(format!(
                 "transport \"{}\" is not available in this version",
                 plugin.transport()
             )),
