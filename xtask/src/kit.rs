@@ -3,6 +3,7 @@
 //! ```text
 //! target/test-kit/py     a Python environment: server/tests/kit/requirements.txt
 //! target/test-kit/node   an npm prefix, with its own Node: server/tests/kit/package.json
+//! target/test-kit/rmcp   what cargo builds of a crate that is not ours: server/tests/kit/rmcp
 //! target/test-kit/debian unpacked Debian packages, not installed: server/tests/kit/debian.txt
 //! ```
 //! Each part carries a stamp, a copy of the list it was made from; nothing is done while the stamp is right.
@@ -25,6 +26,7 @@ pub(crate) fn install(place: &Place) -> Result<(), String> {
     let lists = place.root.join("server/tests/kit");
     python(&place.kit().join("py"), &lists.join("requirements.txt"))?;
     node(&place.kit().join("node"), &lists.join("package.json"))?;
+    rmcp(&place.kit().join("rmcp"), &lists.join("rmcp"))?;
     if let Err(why) = debian(&place.kit().join("debian"), &lists.join("debian.txt")) {
         // Not every machine has apt; the tests say what they miss.
         println!("left out: server/tests/kit/debian.txt: {why}");
@@ -89,6 +91,15 @@ fn node(home: &Path, list: &Path) -> Result<(), String> {
         ));
     }
     stamp.set()
+}
+
+/// Builds the official Rust client apart from the workspace, whose lock file and builds it does not concern. Cargo knows
+/// itself what is there.
+fn rmcp(target: &Path, source: &Path) -> Result<(), String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let target = text(target);
+    let build = ["build", "--quiet", "--locked", "--target-dir", &target];
+    run(&cargo, &build, Some(source))
 }
 
 /// Unpacks Debian packages without installing them: nothing of the machine changes, and no service starts.

@@ -304,7 +304,9 @@ impl Inner {
     }
 
     fn refusal(&self, refusal: Refusal) -> Outcome {
-        let legacy = self.arrival.request.era() == Some(Era::Legacy);
+        let era = self.arrival.request.era();
+        let refusal = refusal.said_in(era);
+        let legacy = era == Some(Era::Legacy);
         let in_band = legacy && self.id().is_some() && refusal.is_in_band();
         let mut outcome = refusal.outcome(self.id());
         if in_band {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::HeaderValue;
 use weir_plugin_protocol::jsonrpc::quote;
-use weir_plugin_protocol::mcp::{self, code, error_response};
+use weir_plugin_protocol::mcp::{self, Era, code, error_response};
 
 use super::{Outcome, Verdict};
 use crate::admission::Limited;
@@ -87,6 +87,8 @@ pub enum Refusal {
         /// As the client named it.
         name: String,
     },
+    /// The same of a resource in the legacy era: `-32002`.
+    NoResource(String),
     /// `-32602`: a parameter is missing or wrong.
     InvalidParams(String),
     /// `-32601`: the method is not served here.
@@ -170,12 +172,27 @@ struct Row {
 }
 
 impl Refusal {
+    /// The same as an era says it: what does not exist has a code of its own in the legacy era if it is a resource.
+    pub(super) fn said_in(self, era: Option<Era>) -> Self {
+        match (self, era) {
+            (
+                Self::Unknown {
+                    kind: "resource",
+                    name,
+                },
+                Some(Era::Legacy),
+            ) => Self::NoResource(name),
+            (refusal, _) => refusal,
+        }
+    }
+
     /// Returns true for errors that concern one message only. In the legacy era they travel in a successful HTTP answer:
     /// there are clients whose whole session ends at any other status.
     pub fn is_in_band(&self) -> bool {
         matches!(
             self,
             Self::Unknown { .. }
+                | Self::NoResource(_)
                 | Self::InvalidParams(_)
                 | Self::UnknownMethod(_)
                 | Self::OtherEra { .. }
@@ -245,7 +262,8 @@ impl Refusal {
             Self::MethodNotAllowed(allow) => {
                 headers.push((http::header::ALLOW, HeaderValue::from_static(allow)))
             }
-            Self::Unknown {
+            Self::NoResource(name)
+            | Self::Unknown {
                 kind: "resource",
                 name,
             } => data = format!(r#","uri":{}"#, quote(name)),
@@ -359,10 +377,14 @@ impl Refusal {
             }
             Self::Unknown { kind, name } => {
                 let message = match kind {
-                    "resource" => format!("Resource not found: {}", short(&name)),
+                    "resource" => no_resource(&name),
                     kind => format!("Unknown {kind}: {}", short(&name)),
                 };
                 Row::rpc(400, code::INVALID_PARAMS, "unknown_name", message)
+            }
+            Self::NoResource(name) => {
+                let message = no_resource(&name);
+                Row::rpc(400, code::RESOURCE_NOT_FOUND, "unknown_name", message)
             }
             Self::InvalidParams(what) => {
                 Row::rpc(400, code::INVALID_PARAMS, "invalid_params", what)
@@ -500,6 +522,10 @@ fn wire_reason(code: i64) -> &'static str {
         code::UNSUPPORTED_VERSION => "unsupported_version",
         _ => "wire",
     }
+}
+
+fn no_resource(uri: &str) -> String {
+    format!("Resource not found: {}", short(uri))
 }
 
 /// Cuts what is echoed to a client.

@@ -59,6 +59,19 @@ impl Kit {
         found
     }
 
+    /// The official Rust client, `tests/kit/rmcp`; without it the test is skipped.
+    pub(crate) fn rmcp_client(&self, test: &str) -> Option<Command> {
+        let program = self.home.join("rmcp/debug/rmcp-client");
+        if program.exists() {
+            return Some(Command::new(program));
+        }
+        skip(&format!(
+            "{test}: no {}, run `cargo xtask kit`",
+            program.display()
+        ));
+        None
+    }
+
     /// One of our own JavaScript programs of `tests/kit`, evaluated in the kit, where its imports resolve.
     pub(crate) fn javascript(&self, script: &str) -> Command {
         let code = std::fs::read_to_string(Self::script(script)).expect("the program is there");
