@@ -24,6 +24,7 @@ pub mod config;
 pub mod envelope;
 pub mod jwt;
 pub mod ladder;
+pub mod port_line;
 pub mod sse;
 pub mod stdio;
 pub mod taker;
@@ -32,12 +33,13 @@ pub mod taker;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every `run` by its name, which is that of its folder in `corpus/`.
-pub const ALL: [Target; 7] = [
+pub const ALL: [Target; 8] = [
     ("envelope", envelope::run),
     ("ladder", ladder::run),
     ("jwt", jwt::run),
     ("sse", sse::run),
     ("stdio", stdio::run),
+    ("port_line", port_line::run),
     ("config", config::run),
     ("canonical", canonical::run),
 ];

@@ -98,6 +98,9 @@ pub enum CallError {
     /// No instance is running. It was not sent; a retry may help.
     #[error("the plugin is not running")]
     NotRunning,
+    /// The instance cannot be reached. It was not sent; a retry may help.
+    #[error("the plugin cannot be reached: {0}")]
+    Unreachable(String),
     /// The client was closed. It was not sent.
     #[error("the plugin client is closed")]
     Closed,
@@ -149,7 +152,20 @@ impl CallError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::NotRunning | Self::Busy | Self::Timeout | Self::Lost(_)
+            Self::NotRunning | Self::Unreachable(_) | Self::Busy | Self::Timeout | Self::Lost(_)
+        )
+    }
+
+    /// Whether the plugin may have carried the call out, though there is no answer that says so.
+    pub fn may_have_been_carried_out(&self) -> bool {
+        !matches!(
+            self,
+            Self::Invalid(_)
+                | Self::NotRunning
+                | Self::Unreachable(_)
+                | Self::Closed
+                | Self::Busy
+                | Self::UnknownMethod(_)
         )
     }
 }

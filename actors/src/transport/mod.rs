@@ -1,6 +1,18 @@
 //! The mailboxes of plugins: each is a way to reach one, behind the same two traits
 //! ([`PluginTransport`](crate::plugin::PluginTransport), [`PluginClient`](crate::plugin::PluginClient)).
+//!
+//! `in_memory` leads to parts of the gateway itself, `sidecar` to processes that somebody else runs. `dialect` are the
+//! words of protocol version 1 and `http_call` their way over HTTP; `port_line` is how a process says where it listens.
 
 pub mod in_memory;
+pub mod port_line;
+pub mod sidecar;
+
+mod dialect;
+mod http_call;
 
 pub use in_memory::{InMemoryTransport, Part};
+pub use sidecar::SidecarTransport;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What comes in pieces: event streams and the lines of pipes.
+//! What comes in pieces: event streams, the lines of pipes and the first line of a process.
 
 use proptest::prelude::*;
 use weir_actors::upstream::stdio::lines::EXCERPT;
@@ -45,8 +45,31 @@ fn pipe(max_line: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
+/// What a process says first, most of it nearly a port.
+fn first_words() -> impl Strategy<Value = Vec<u8>> {
+    let number = prop_oneof![
+        4 => (0..70_000_u32).prop_map(|port| port.to_string()),
+        1 => "[0-9]{1,25}",
+        1 => "[-+x0-9a-f .]{0,6}",
+        1 => (0..300_usize).prop_map(|zeros| "0".repeat(zeros) + "80"),
+    ];
+    let word = prop::sample::select(vec!["PORT=", " PORT=", "PORT =", "port=", "PORT", ""]);
+    let line = (word, number).prop_map(|(word, number)| format!("{word}{number}").into_bytes());
+    let end = prop::sample::select(vec!["\n", "\r\n", " \n", "\n\n", ""]);
+    let behind = prop::collection::vec(any::<u8>(), 0..40);
+    let any = prop::collection::vec(any::<u8>(), 0..600);
+    let words =
+        (line, end, behind).prop_map(|(line, end, behind)| [line, end.into(), behind].concat());
+    prop_oneof![9 => words, 1 => any]
+}
+
 proptest! {
     #![proptest_config(cases(1_500))]
+
+    #[test]
+    fn the_first_line_may_be_cut_anywhere(said in first_words(), lengths in lengths()) {
+        weir_fuzz::port_line::holds(&said, &lengths);
+    }
 
     #[test]
     fn event_streams_may_be_cut_anywhere(stream in event_stream(), lengths in lengths(), cap in 8..600_usize) {

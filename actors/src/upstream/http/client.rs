@@ -118,11 +118,18 @@ impl HttpClient {
     }
 }
 
-/// Checks the head: what we did not ask for cannot be passed on.
 fn accept(head: AnswerHead, lease: Lease) -> Result<HttpAnswer, HttpError> {
-    let encoding = head.headers.get(CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(unusable("the upstream compressed its answer"));
-    }
+    check(&head)?;
     Ok(HttpAnswer::new(head, lease))
+}
+
+/// Checks the head: what we did not ask for cannot be passed on.
+pub(super) fn check(head: &AnswerHead) -> Result<(), HttpError> {
+    let encoding = head.headers.get(CONTENT_ENCODING);
+    match encoding {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(unusable("the upstream compressed its answer"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -41,7 +41,7 @@ pub enum Line {
 
 /// Lets a number of log lines through per period.
 #[derive(Debug)]
-pub(super) struct LogBudget {
+pub(crate) struct LogBudget {
     per_period: u32,
     period: Duration,
     since: Instant,
@@ -141,7 +141,7 @@ fn excerpt_of_end(line: &[u8]) -> Bytes {
 // === impl LogBudget ===
 
 impl LogBudget {
-    pub(super) fn new(per_period: u32, period: Duration) -> Self {
+    pub(crate) fn new(per_period: u32, period: Duration) -> Self {
         Self {
             per_period,
             period,
@@ -152,7 +152,7 @@ impl LogBudget {
     }
 
     /// Whether a line may be logged now, and how many were suppressed since the last one that was.
-    pub(super) fn admit(&mut self) -> Option<u64> {
+    pub(crate) fn admit(&mut self) -> Option<u64> {
         let now = Instant::now();
         if now.duration_since(self.since) >= self.period {
             self.since = now;
@@ -168,7 +168,7 @@ impl LogBudget {
 }
 
 /// A text that cannot forge log lines or move a cursor: control and direction characters are escaped.
-pub(super) fn printable(line: &[u8], max: usize) -> String {
+pub(crate) fn printable(line: &[u8], max: usize) -> String {
     let shown = line.get(..max).unwrap_or(line);
     let mut text = String::with_capacity(shown.len());
     for letter in String::from_utf8_lossy(shown).chars() {
