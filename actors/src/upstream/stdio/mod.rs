@@ -32,6 +32,8 @@ pub use counters::StdioCounts;
 pub use link::StdioLink;
 pub(super) use remote::Remote;
 
+use crate::sandbox::{Sandbox, SandboxConfig};
+
 /// What to run and how much of it to bear.
 #[derive(Clone)]
 pub struct StdioSpec {
@@ -46,6 +48,8 @@ pub struct StdioSpec {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory; `None`: the one of this process.
     pub cwd: Option<PathBuf>,
+    /// What it may do. Default: what a server may.
+    pub sandbox: Sandbox,
     /// The time from the request to stop until everything in its process group is killed. Default 5 s.
     pub stop_grace: Duration,
     /// The longest line in either direction, in bytes. Default 16 MiB.
@@ -125,6 +129,7 @@ impl StdioSpec {
             args: Vec::new(),
             env: Vec::new(),
             cwd: None,
+            sandbox: Sandbox::server(SandboxConfig::default()),
             stop_grace: Duration::from_secs(5),
             max_line: 16 << 20,
             max_in_flight: 256,
@@ -143,6 +148,7 @@ impl fmt::Debug for StdioSpec {
             args,
             env,
             cwd,
+            sandbox,
             stop_grace,
             max_line,
             max_in_flight,
@@ -157,6 +163,7 @@ impl fmt::Debug for StdioSpec {
             .field("args", args)
             .field("env", &names)
             .field("cwd", cwd)
+            .field("sandbox", sandbox)
             .field("stop_grace", stop_grace)
             .field("max_line", max_line)
             .field("max_in_flight", max_in_flight)

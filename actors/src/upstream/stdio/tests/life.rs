@@ -10,7 +10,7 @@ use super::*;
 fn kill_9_answers_every_call_at_once() {
     on_one_thread(async {
         let (sender, _unsolicited) = mpsc::channel(8);
-        let link = StdioLink::new(shell("exec cat >/dev/null"), sender);
+        let link = StdioLink::new(shell("while read -r line; do :; done"), sender);
         let mut ids = std::collections::HashSet::new();
         for round in 1..=20 {
             let (_stop, run) = run(&link);
