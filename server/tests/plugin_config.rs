@@ -100,6 +100,30 @@ fn blocks_that_mean_nothing_are_refused_with_file_line_key_and_what_to_do() {
             "t: { type: sidecar, sidecar: { url: 'http://localhost:1', headers: { X: '${NOT_SET}' } } }",
             "plugins.t.sidecar.headers.X: the environment variable NOT_SET is not set; set NOT_SET or replace `${NOT_SET}` by a value",
         ),
+        (
+            "{ audit: { type: stdio, subprocess: { exec: x }, requires: { plugins: { gate: '*' } } }, auth: { name: gate, type: stdio, subprocess: { exec: x }, requires: { plugins: { audit: 1.2 } } } }",
+            "plugins.audit.requires.plugins.gate: plugins need each other in a circle: audit -> gate -> audit; remove one of these from `requires.plugins`",
+        ),
+        (
+            "audit: { type: stdio, subprocess: { exec: x }, requires: { plugins: { ghost: '*' } } }",
+            "plugins.audit.requires.plugins.ghost: it needs the plugin ghost, which is not there; add it, or remove it from `requires.plugins`",
+        ),
+        (
+            "t: { type: stdio, subprocess: { exec: x }, requires: { version: soon } }",
+            "plugins.t.requires.version: not a range of versions: \"soon\" (write it like >=1.2, <2)",
+        ),
+        (
+            "t: { type: stdio, subprocess: { exec: x }, requires: { on_loss: panic } }",
+            "plugins.t.requires.on_loss: `panic` is not known; use one of `degrade`, `stop`",
+        ),
+        (
+            "t: { name: 'a/b', type: stdio, subprocess: { exec: x } }",
+            "plugins.t.name: this is no name for a plugin; use a letter or digit, then at most 63 of letters, digits and . _ -",
+        ),
+        (
+            "t: { type: sidecar, sidecar: { url: 'http://localhost:1', headers: { 'X Y': z } } }",
+            "plugins.t.sidecar.headers.X Y: this is no name of a header; use letters, digits and -",
+        ),
     ] {
         let found = refusal(block);
         let (place, text) = found.split_once(": ").expect("a place");

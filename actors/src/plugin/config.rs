@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
@@ -12,6 +12,10 @@ use serde::{Deserialize as DeserializeDerive, Serialize};
 use weir_plugin_protocol::Secret;
 
 use super::roles::Role;
+use super::versions::Requires;
+
+/// What a manifest beside a program is called.
+const MANIFESTS: [&str; 2] = ["weir-plugin.yaml", "weir-plugin.json"];
 
 /// Plugins by name. An entry that is named after a role plays it.
 #[derive(Clone, Debug, Default, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
@@ -54,6 +58,13 @@ pub struct PluginEntry {
     /// How a remote MCP server proves who it is; for `provider: mcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<PluginTls>,
+    /// What must be so before it may serve: versions, and other plugins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires: Option<Requires>,
+    /// A YAML or JSON file that says the plugin's version and what it requires. A relative path begins at the directory
+    /// of the configuration. Default: `weir-plugin.yaml` or `weir-plugin.json` beside `exec`, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PathBuf>,
 }
 
 /// How to start a plugin process. One of type `subprocess` prints `PORT=<n>` and then answers HTTP on that port of the
@@ -134,6 +145,51 @@ pub struct InlineServer {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub env: BTreeMap<String, Secret>,
+}
+
+// === impl PluginsConfig ===
+
+impl PluginsConfig {
+    /// The files that the block names and that are read when plugins are loaded.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of = |entry: &PluginEntry| {
+            let tls = [
+                &entry.tls,
+                &entry
+                    .sidecar
+                    .as_ref()
+                    .and_then(|sidecar| sidecar.tls.clone()),
+            ];
+            let authorities = tls.map(|tls| tls.as_ref().map(|tls| tls.ca_file.clone()));
+            let manifests = match (&entry.manifest, &entry.subprocess) {
+                (Some(manifest), _) => vec![manifest.clone()],
+                (None, Some(subprocess)) => subprocess.manifests(),
+                (None, None) => Vec::new(),
+            };
+            authorities
+                .into_iter()
+                .flatten()
+                .chain(manifests)
+                .collect::<Vec<_>>()
+        };
+        self.0.values().flat_map(of).collect()
+    }
+}
+
+// === impl SubprocessConfig ===
+
+impl SubprocessConfig {
+    /// Where a manifest may be that the configuration does not name: beside the program, unless that is looked up in
+    /// `PATH`.
+    pub fn manifests(&self) -> Vec<PathBuf> {
+        let exec = Path::new(&self.exec);
+        let beside = match exec.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => std::path::absolute(folder),
+            _ => return Vec::new(),
+        };
+        let named = |folder: PathBuf| MANIFESTS.map(|name| folder.join(name)).to_vec();
+        beside.map_or_else(|_| Vec::new(), named)
+    }
 }
 
 // === impl ServerReference ===

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use http::{HeaderName, HeaderValue};
 use weir_plugin_protocol::Secret;
 
 use super::config::{
     InlineServer, PluginEntry, PluginTls, PluginsConfig, ServerReference, SidecarConfig,
     SubprocessConfig,
 };
+use super::dependencies::{Dependencies, DependencyError};
 use super::roles::{InMemory, Role};
+use super::versions::{Manifest, Requires};
 use crate::upstream::http::HttpTarget;
 
 /// A plugin that makes sense.
@@ -24,6 +27,8 @@ pub struct Plugin {
     pub provider: Provider,
     /// All that is written of it: what each part of the gateway reads is in there.
     pub entry: PluginEntry,
+    /// What the file beside it says of it, if there is one. Whoever reads files puts it in.
+    pub manifest: Manifest,
     role: Option<Role>,
 }
 
@@ -89,6 +94,11 @@ impl PluginsConfig {
         let mut players: BTreeMap<Role, &str> = BTreeMap::new();
         for (key, entry) in &self.0 {
             let name = entry.name.clone().unwrap_or_else(|| key.clone());
+            if !is_name(&name) {
+                let below = if entry.name.is_some() { ".name" } else { "" };
+                let text = "this is no name for a plugin; use a letter or digit, then at most 63 of letters, digits and . _ -";
+                errors.push(PluginConfigError::at(key, below, text));
+            }
             if !names.insert(name.clone()) {
                 errors.push(PluginConfigError::at(
                     key,
@@ -114,10 +124,14 @@ impl PluginsConfig {
                     name,
                     provider,
                     entry: entry.clone(),
+                    manifest: Manifest::default(),
                     role,
                 }),
                 Err(error) => errors.push(error),
             }
+        }
+        if errors.is_empty() {
+            errors = disorder(&plugins);
         }
         if errors.is_empty() {
             Ok(plugins)
@@ -139,6 +153,28 @@ impl PluginsConfig {
             Err(errors)
         }
     }
+}
+
+/// What is wrong with what plugins need of each other, as the block and their manifests have it.
+pub fn disorder(plugins: &[Plugin]) -> Vec<PluginConfigError> {
+    let requires: Vec<_> = plugins.iter().map(Plugin::requires).collect();
+    let pairs = plugins.iter().zip(&requires);
+    let ordered =
+        Dependencies::of(pairs.map(|(plugin, requires)| (plugin.name.as_str(), requires)));
+    let laid = |error: DependencyError| {
+        let (name, needed) = match &error {
+            DependencyError::Unknown { plugin, needed } => (plugin.as_str(), needed.as_str()),
+            DependencyError::Cycle(circle) => match circle.as_slice() {
+                [name, needed, ..] => (name.as_str(), needed.as_str()),
+                _ => ("", ""),
+            },
+        };
+        let below = format!(".requires.plugins.{needed}");
+        let plugin = plugins.iter().find(|plugin| plugin.name == name);
+        let key = plugin.map_or(name, |plugin| plugin.key.as_str());
+        PluginConfigError::at(key, &below, error.to_string())
+    };
+    ordered.err().into_iter().flatten().map(laid).collect()
 }
 
 // === impl PluginEntry ===
@@ -189,6 +225,7 @@ impl PluginEntry {
             ("subprocess" | "stdio", _, Some(_)) => Err(stray("sidecar")),
             ("subprocess" | "stdio", None, None) => Err(lacking("subprocess")),
             ("sidecar", None, Some(sidecar)) if is_http(&sidecar.url) => {
+                check_headers(key, ".sidecar", &sidecar.headers)?;
                 Ok(Provider::Sidecar(sidecar.clone()))
             }
             ("sidecar", None, Some(_)) => Err(PluginConfigError::at(
@@ -257,7 +294,10 @@ impl PluginEntry {
                     role.choices()
                 ),
             )),
-            ("mcp", None, Some(server)) => Ok(Provider::Mcp(server.resolve(key, self)?)),
+            ("mcp", None, Some(server)) => {
+                check_headers(key, "", &self.headers)?;
+                Ok(Provider::Mcp(server.resolve(key, self)?))
+            }
             ("mcp", Some(_), _) => Err(stray("implementation")),
             ("mcp", None, None) => Err(PluginConfigError::at(
                 key,
@@ -350,6 +390,12 @@ impl Plugin {
         self.role
     }
 
+    /// What must be so before it may serve, as its entry and its manifest say.
+    pub fn requires(&self) -> Requires {
+        let written = self.entry.requires.clone().unwrap_or_default();
+        written.and(&self.manifest.requires)
+    }
+
     /// The built-in part, if it is one.
     pub fn in_memory(&self) -> Option<InMemory> {
         match self.provider {
@@ -427,6 +473,39 @@ fn stray(key: &str, name: &str, of: &str) -> PluginConfigError {
         &format!(".{name}"),
         format!("`{name}` does not belong to a plugin of {of}; remove it"),
     )
+}
+
+/// Refuses headers that cannot be sent. No value is repeated: it may be a secret.
+fn check_headers(
+    key: &str,
+    below: &str,
+    headers: &BTreeMap<String, Secret>,
+) -> Result<(), PluginConfigError> {
+    for (name, value) in headers {
+        let wrong = |text: &str| {
+            Err(PluginConfigError::at(
+                key,
+                &format!("{below}.headers.{name}"),
+                text,
+            ))
+        };
+        if HeaderName::try_from(name.as_str()).is_err() {
+            return wrong("this is no name of a header; use letters, digits and -");
+        }
+        if HeaderValue::from_str(value.expose()).is_err() {
+            return wrong("the value has characters that a header cannot carry; remove them");
+        }
+    }
+    Ok(())
+}
+
+/// Names are shown, are labels of metrics and parts of paths.
+fn is_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric();
+    let mut bytes = name.bytes();
+    name.len() <= 64
+        && bytes.next().is_some_and(is_letter)
+        && bytes.all(|byte| is_letter(byte) || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 fn is_http(text: &str) -> bool {

@@ -1,17 +1,19 @@
 //! Plugins: what an operator may name in the `plugins` block, and what runs of it.
 //!
 //! Read in this order: `config` is the block as it is written, `roles` what plugins can be, `meaning` what the block
-//! says. Then what runs: [`client`] is how a plugin is spoken to, [`call`] what may be said, [`lifecycle`] the states of
+//! says, [`versions`] and [`dependencies`] what fits together. Then what runs: [`client`] is how a plugin is spoken to, [`call`] what may be said, [`lifecycle`] the states of
 //! its life; [`loader`] loads plugins, `instance` is the actor that keeps one, `handle` is how it is called over its
 //! restarts, [`registry`] and `typed` find it by its role. [`mock`] is a transport for tests; the others have a
 //! [room](crate::transport) of their own.
 
 pub mod call;
 pub mod client;
+pub mod dependencies;
 pub mod lifecycle;
 pub mod loader;
 pub mod mock;
 pub mod registry;
+pub mod versions;
 
 mod config;
 mod handle;
@@ -29,12 +31,14 @@ pub use config::{
     InlineServer, PluginEntry, PluginTls, PluginsConfig, ServerReference, SidecarConfig,
     SubprocessConfig,
 };
+pub use dependencies::{Dependencies, DependencyError};
 pub use handle::{CALL_DEADLINE, MAX_CALLS, PluginHandle, PluginSpec};
 pub use instance::{PluginActor, PluginFailure};
 pub use lifecycle::{LifecycleHooks, LoggingHooks, NoHooks, PluginInfo, PluginState};
 pub use loader::{LoadError, Loader, PluginView};
-pub use meaning::{McpServer, Plugin, PluginConfigError, Provider, RemoteServer};
+pub use meaning::{McpServer, Plugin, PluginConfigError, Provider, RemoteServer, disorder};
 pub use mock::{MockPluginClient, MockTransport};
 pub use registry::{AlreadyRegistered, Registry};
 pub use roles::{InMemory, Role};
 pub use typed::{AuditClient, AuthClient, Decision, PolicyClient, TelemetryClient};
+pub use versions::{Manifest, OnLoss, Requires, Said, VersionRange};

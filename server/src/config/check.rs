@@ -9,7 +9,7 @@ use weir_actors::builtin::outside::NoFetch;
 use weir_actors::builtin::static_credentials::StaticCredentials;
 use weir_actors::upstream::pins::clash::look_alike;
 
-use super::{Config, ServerConfig};
+use super::{Config, ServerConfig, manifests};
 
 /// Returns what is wrong, as keys and texts.
 pub(super) fn check(config: &Config) -> Vec<(String, String)> {
@@ -204,6 +204,8 @@ pub(super) fn look(config: &Config, directory: &Path) -> Vec<(String, String)> {
             problems.push((error.key, error.problem));
         }
     }
+    let mut plugins = config.plugins.plugins().unwrap_or_default();
+    problems.extend(manifests::read(&mut plugins, outside.files.as_ref()));
     problems
 }
 

@@ -49,11 +49,13 @@ impl From<Config> for Loaded {
 // === impl Config ===
 
 impl Config {
-    /// The files that are read along with the configuration: API keys, key sets, secrets. Relative ones begin at its
+    /// The files that are read along with the configuration: API keys, key sets, secrets, what plugins say of
+    /// themselves. Relative ones begin at its
     /// directory.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.auth.files();
         files.extend(self.credentials.files());
+        files.extend(self.plugins.files());
         files
     }
 }

@@ -8,6 +8,7 @@ mod check;
 mod expand;
 mod load;
 mod loaded;
+pub(crate) mod manifests;
 mod misfit;
 mod number;
 mod problem;

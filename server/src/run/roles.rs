@@ -9,7 +9,7 @@ use weir_actors::builtin::static_credentials::StaticCredentials;
 use weir_actors::plugin::{InMemory, Plugin};
 use weir_plugin_protocol::role::PolicyEvaluator;
 
-use crate::config::Config;
+use crate::config::{Config, manifests};
 
 /// The parts that play the roles.
 pub(super) struct Roles {
@@ -34,13 +34,20 @@ impl Roles {
         outside: &Outside,
         before: Option<&Auth>,
     ) -> Result<Self, String> {
-        let plugins = config.plugins.runnable().map_err(|errors| {
+        let mut plugins = config.plugins.runnable().map_err(|errors| {
             let errors: Vec<String> = errors
                 .iter()
                 .map(|error| format!("plugins.{}: {}", error.path, error.text))
                 .collect();
             errors.join("\n")
         })?;
+        let problems = manifests::read(&mut plugins, outside.files.as_ref()).into_iter();
+        let problems: Vec<String> = problems
+            .map(|(key, text)| format!("{key}: {text}"))
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems.join("\n"));
+        }
         let named: Vec<InMemory> = plugins
             .iter()
             .filter_map(|plugin| plugin.in_memory())
