@@ -99,6 +99,24 @@ impl Role {
         }
     }
 
+    /// What a plugin of this role can be asked: over MCP, the tools that it must have.
+    pub fn methods(self) -> &'static [&'static str] {
+        match self {
+            Role::AuthProvider => &["validate_credential"],
+            Role::CredentialStorage => &[
+                "store_credential",
+                "retrieve_credential",
+                "delete_credential",
+                "list_credentials",
+            ],
+            Role::AuthProxy => &["inject_credentials"],
+            Role::AuditSink => &["log_event"],
+            Role::PolicyEvaluator => &["check_access"],
+            Role::McpProvisioner => &["provision", "deprovision", "list"],
+            Role::Telemetry => &["record-counter", "record-histogram", "record-gauge"],
+        }
+    }
+
     pub(super) fn words(self) -> &'static str {
         let kind = match self {
             Role::AuthProvider => PluginKind::AuthProvider,

@@ -1,10 +1,12 @@
 //! The mailboxes of plugins: each is a way to reach one, behind the same two traits
 //! ([`PluginTransport`](crate::plugin::PluginTransport), [`PluginClient`](crate::plugin::PluginClient)).
 //!
-//! `in_memory` leads to parts of the gateway itself, `sidecar` to processes that somebody else runs. `dialect` are the
-//! words of protocol version 1 and `http_call` their way over HTTP; `port_line` is how a process says where it listens.
+//! `in_memory` leads to parts of the gateway itself, `sidecar` to processes that somebody else runs, `mcp` to MCP
+//! servers. `dialect` are the words of protocol version 1 and `http_call` their way over HTTP; `port_line` is how a
+//! process says where it listens.
 
 pub mod in_memory;
+pub mod mcp;
 pub mod port_line;
 pub mod sidecar;
 
@@ -12,6 +14,7 @@ mod dialect;
 mod http_call;
 
 pub use in_memory::{InMemoryTransport, Part};
+pub use mcp::McpTransport;
 pub use sidecar::SidecarTransport;
 
 #[cfg(test)]

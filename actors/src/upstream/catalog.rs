@@ -435,7 +435,7 @@ pub(super) fn refused(method: &'static str, answer: &Message) -> ListError {
 }
 
 /// The first characters of a text.
-pub(super) fn shorten(text: &str, length: usize) -> String {
+pub(crate) fn shorten(text: &str, length: usize) -> String {
     text.chars().take(length).collect()
 }
 

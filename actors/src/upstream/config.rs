@@ -365,7 +365,8 @@ impl HttpConfig {
         Ok(HttpTarget::parse(&self.url)?.under(self.addresses))
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Checks what a type cannot say.
+    pub(crate) fn check(&self) -> Result<(), String> {
         self.target().map_err(|error| format!("url: {error}"))?;
         for (name, value) in &self.headers {
             if http::HeaderName::try_from(name.as_str()).is_err() {

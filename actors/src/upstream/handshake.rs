@@ -9,13 +9,14 @@ use weir_plugin_protocol::mcp::{Era, MODERN_VERSIONS, Method, Version, code};
 
 use super::catalog::shorten;
 use super::view::Hello;
+use super::wire::AskError;
 
 /// The revision that `initialize` asks for.
-pub(super) const LEGACY: Version = Version::V2025_11_25;
+pub(crate) const LEGACY: Version = Version::V2025_11_25;
 
 /// Why a server has no face in an era.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(super) enum NoFace {
+pub(crate) enum NoFace {
     /// It does not speak the era. Kept until it is connected to again.
     #[error("it does not speak this era: {0}")]
     NotSpoken(String),
@@ -24,49 +25,32 @@ pub(super) enum NoFace {
     Unreachable(String),
 }
 
-/// The parameters of `initialize`.
-pub(super) fn initialize_params() -> String {
-    let version = LEGACY.as_str();
-    let info = client_info();
-    format!(
-        r#"{{"protocolVersion":"{version}","capabilities":{{"roots":{{"listChanged":true}},"sampling":{{}},"elicitation":{{}}}},"clientInfo":{info}}}"#
-    )
-}
-
-/// `_meta` of the gateway's own modern requests.
-pub(super) fn modern_meta(version: Version) -> String {
-    let info = client_info();
-    format!(
-        r#"{{"io.modelcontextprotocol/protocolVersion":"{version}","io.modelcontextprotocol/clientInfo":{info},"io.modelcontextprotocol/clientCapabilities":{{"roots":{{}},"sampling":{{}},"elicitation":{{}}}}}}"#
-    )
+/// What a server may ask of the gateway while it is asked something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// What clients of the gateway can be asked.
+    Relays,
+    /// Nothing: the gateway asks for itself.
+    Asks,
 }
 
 /// A request. `id` is raw JSON; `members` are the members of `params` without braces, and may be empty.
-pub(super) fn request(id: &str, method: Method, version: Version, members: &str) -> Bytes {
-    let method = method.as_str();
-    let params = match version.era() {
-        Era::Legacy => Cow::Borrowed(members),
-        Era::Modern => {
-            let gap = if members.is_empty() { "" } else { "," };
-            Cow::Owned(format!(r#""_meta":{}{gap}{members}"#, modern_meta(version)))
-        }
-    };
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}}}}}"#).into()
+pub(crate) fn request(id: &str, method: Method, version: Version, members: &str) -> Bytes {
+    Stance::Relays.request(id, method, version, members)
 }
 
 /// The `initialize` request.
-pub(super) fn initialize(id: &str) -> Bytes {
-    let params = initialize_params();
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{params}}}"#).into()
+pub(crate) fn initialize(id: &str) -> Bytes {
+    Stance::Relays.initialize(id)
 }
 
 /// `notifications/initialized`.
-pub(super) fn initialized() -> Bytes {
+pub(crate) fn initialized() -> Bytes {
     Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
 }
 
 /// Reads the answer to `initialize`.
-pub(super) fn read_initialize(answer: &Message) -> Result<Hello, NoFace> {
+pub(crate) fn read_initialize(answer: &Message) -> Result<Hello, NoFace> {
     let result = result_of(answer)?;
     let spoken = member(&result.text, "protocolVersion")
         .and_then(unquote)
@@ -82,7 +66,7 @@ pub(super) fn read_initialize(answer: &Message) -> Result<Hello, NoFace> {
 }
 
 /// Reads the answer to `server/discover`.
-pub(super) fn read_discover(answer: &Message) -> Result<Hello, NoFace> {
+pub(crate) fn read_discover(answer: &Message) -> Result<Hello, NoFace> {
     let result = result_of(answer)?;
     let supported = member(&result.text, "supportedVersions").unwrap_or("[]");
     let version = MODERN_VERSIONS.iter().rev().find(|version| {
@@ -102,7 +86,7 @@ pub(super) fn read_discover(answer: &Message) -> Result<Hello, NoFace> {
 }
 
 /// What an HTTP status says when the body is no JSON-RPC answer.
-pub(super) fn read_status(status: http::StatusCode) -> NoFace {
+pub(crate) fn read_status(status: http::StatusCode) -> NoFace {
     match status.as_u16() {
         // Who is asked, who asks and how busy it is say nothing about the era.
         401 => NoFace::Unreachable("it asks for credentials (401): check its `headers`".into()),
@@ -111,6 +95,17 @@ pub(super) fn read_status(status: http::StatusCode) -> NoFace {
             NoFace::Unreachable(format!("it answered with status {status}"))
         }
         _ => NoFace::NotSpoken(format!("it answered with status {status}")),
+    }
+}
+
+/// What the end of a question says about the server's era.
+pub(crate) fn read_failure(error: AskError) -> NoFace {
+    match error {
+        AskError::Status(status) => read_status(status),
+        AskError::Malformed(reason) | AskError::TooLarge(reason) => NoFace::NotSpoken(reason),
+        error @ (AskError::Unreachable(_) | AskError::SessionLost | AskError::TimedOut(_)) => {
+            NoFace::Unreachable(error.to_string())
+        }
     }
 }
 
@@ -139,6 +134,59 @@ fn result_of(answer: &Message) -> Result<ResultText, NoFace> {
             text: text.to_owned(),
         }),
         None => Err(NoFace::NotSpoken("its answer holds no result".into())),
+    }
+}
+
+// === impl Stance ===
+
+impl Stance {
+    /// A request. `id` is raw JSON; `members` are the members of `params` without braces, and may be empty.
+    pub(crate) fn request(
+        self,
+        id: &str,
+        method: Method,
+        version: Version,
+        members: &str,
+    ) -> Bytes {
+        let method = method.as_str();
+        let params = match version.era() {
+            Era::Legacy => Cow::Borrowed(members),
+            Era::Modern => {
+                let gap = if members.is_empty() { "" } else { "," };
+                let meta = self.modern_meta(version);
+                Cow::Owned(format!(r#""_meta":{meta}{gap}{members}"#))
+            }
+        };
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}}}}}"#).into()
+    }
+
+    /// The `initialize` request.
+    pub(crate) fn initialize(self, id: &str) -> Bytes {
+        let params = self.initialize_params();
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{params}}}"#).into()
+    }
+
+    fn initialize_params(self) -> String {
+        let version = LEGACY.as_str();
+        let info = client_info();
+        let capabilities = match self {
+            Self::Relays => r#"{"roots":{"listChanged":true},"sampling":{},"elicitation":{}}"#,
+            Self::Asks => "{}",
+        };
+        format!(
+            r#"{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{info}}}"#
+        )
+    }
+
+    fn modern_meta(self, version: Version) -> String {
+        let info = client_info();
+        let capabilities = match self {
+            Self::Relays => r#"{"roots":{},"sampling":{},"elicitation":{}}"#,
+            Self::Asks => "{}",
+        };
+        format!(
+            r#"{{"io.modelcontextprotocol/protocolVersion":"{version}","io.modelcontextprotocol/clientInfo":{info},"io.modelcontextprotocol/clientCapabilities":{capabilities}}}"#
+        )
     }
 }
 

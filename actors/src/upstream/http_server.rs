@@ -118,40 +118,32 @@ impl HttpServer {
         if era == Era::Legacy {
             self.legacy.replace(Some(face.clone()));
         }
-        face.introduce().await.map_err(no_face)?;
+        face.introduce().await.map_err(handshake::read_failure)?;
         Ok(face)
     }
 
     async fn discover(&self) -> Result<(HttpWire, super::view::Hello), NoFace> {
         let wire = self.wire(Era::Modern, Version::V2026_07_28);
-        let answer = wire.ask(Method::Discover, "").await.map_err(no_face)?;
+        let answer = wire
+            .ask(Method::Discover, "")
+            .await
+            .map_err(handshake::read_failure)?;
         let hello = handshake::read_discover(&answer)?;
         Ok((wire.agreed(hello.version), hello))
     }
 
     async fn initialize(&self) -> Result<(HttpWire, super::view::Hello), NoFace> {
         let wire = self.wire(Era::Legacy, handshake::LEGACY);
-        let answer = wire.initialize().await.map_err(no_face)?;
+        let answer = wire.initialize().await.map_err(handshake::read_failure)?;
         let hello = handshake::read_initialize(&answer)?;
         let wire = wire.agreed(hello.version);
         wire.tell(Method::NotificationInitialized, handshake::initialized())
             .await
-            .map_err(no_face)?;
+            .map_err(handshake::read_failure)?;
         Ok((wire, hello))
     }
 
     fn wire(&self, era: Era, version: Version) -> HttpWire {
         HttpWire::new(self.door.clone(), version, self.home.era(era).inbox.clone())
-    }
-}
-
-/// What the end of a question says about the server's era.
-fn no_face(error: AskError) -> NoFace {
-    match error {
-        AskError::Status(status) => handshake::read_status(status),
-        AskError::Malformed(reason) => NoFace::NotSpoken(reason),
-        error @ (AskError::Unreachable(_) | AskError::SessionLost | AskError::TimedOut(_)) => {
-            NoFace::Unreachable(error.to_string())
-        }
     }
 }

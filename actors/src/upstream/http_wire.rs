@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method as Verb, StatusCode};
 use tracing::debug;
-use weir_plugin_protocol::jsonrpc::{Kind, Limits, Message};
-use weir_plugin_protocol::mcp::{Era, Method, Version};
+use weir_plugin_protocol::jsonrpc::Message;
+use weir_plugin_protocol::mcp::{Method, Version};
 
 use super::handshake;
 use super::http::{HttpAnswer, HttpClient, HttpError, HttpTarget};
+use super::http_ask::{AnswerBounds, Terms, given_session, posts};
 use super::inbox::Inbox;
 use super::wire::AskError;
 
@@ -23,9 +24,11 @@ pub(super) const ANSWER_MAX: usize = 64 << 20;
 /// How long the end of a session may take: nobody waits for it but the shutdown.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// How much of an answer is read. A server may tell of its work for as long as it has time.
+const BOUNDS: AnswerBounds = AnswerBounds {
+    bytes: ANSWER_MAX,
+    asides: usize::MAX,
+};
 
 /// The way to one endpoint: what is the same for every request to it.
 #[derive(Clone)]
@@ -140,10 +143,7 @@ impl HttpWire {
 
     /// What a status means that is no success.
     pub(super) fn failure(&self, status: StatusCode) -> AskError {
-        match status {
-            StatusCode::NOT_FOUND if self.session.borrow().is_some() => AskError::SessionLost,
-            status => AskError::Status(status),
-        }
+        self.terms().failure(status)
     }
 
     fn id(&self) -> String {
@@ -164,69 +164,21 @@ impl HttpWire {
 
     async fn exchange(&self, method: Method, id: &str, body: Bytes) -> Result<Message, AskError> {
         let answer = self.post(method, body).await?;
-        if method == Method::Initialize && answer.status.is_success() {
-            let session = answer.headers.get(&SESSION).cloned();
-            *self.session.borrow_mut() = session.map(|mut session| {
-                session.set_sensitive(true);
-                session
-            });
-        }
-        let status = answer.status;
-        if answer.is_event_stream() && status.is_success() {
-            return self.read_stream(id, answer).await;
-        }
-        let body = answer.bytes(ANSWER_MAX).await?;
-        match Message::parse(body, &Limits::default()) {
-            // A refused request may be answered without its id.
-            Ok(message) if is_answer(&message) && message.id().is_none_or(|own| own == id) => {
-                let lost = status == StatusCode::NOT_FOUND
-                    && self.session.borrow().is_some()
-                    && method != Method::Initialize;
-                if lost {
-                    Err(AskError::SessionLost)
-                } else {
-                    Ok(message)
-                }
-            }
-            Ok(_) => Err(AskError::Malformed(
-                "what came is no answer to the question".into(),
-            )),
-            Err(_) if !status.is_success() => Err(self.failure(status)),
-            Err(error) => Err(AskError::Malformed(format!(
-                "its answer is not JSON-RPC: {error}"
-            ))),
-        }
-    }
-
-    async fn read_stream(&self, id: &str, answer: HttpAnswer) -> Result<Message, AskError> {
-        let mut events = answer.events(ANSWER_MAX);
-        while let Some(event) = events.next().await {
-            let event = event?;
-            if event.data.is_empty() {
-                continue;
-            }
-            let message = Message::parse(event.data, &Limits::default());
-            let message = message.map_err(|error| {
-                AskError::Malformed(format!("its answer is not JSON-RPC: {error}"))
-            })?;
-            if !is_answer(&message) {
-                self.take(&message).await;
-            } else if message.id() == Some(id) {
-                return Ok(message);
+        let mut terms = self.terms();
+        if method == Method::Initialize {
+            // Whoever has none cannot lose it.
+            terms.session = None;
+            if answer.status.is_success() {
+                *self.session.borrow_mut() = given_session(&answer);
             }
         }
-        Err(AskError::Unreachable(
-            "the stream ended without an answer".into(),
-        ))
+        let aside = async |message: &Message| self.take(message).await;
+        terms.read(id, answer, BOUNDS, aside).await
     }
 
     async fn post(&self, method: Method, body: Bytes) -> Result<HttpAnswer, AskError> {
         let mut headers = self.headers(Some(method));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        );
+        posts(&mut headers);
         self.send(Verb::POST, headers, body).await
     }
 
@@ -246,30 +198,16 @@ impl HttpWire {
 
     fn headers(&self, method: Option<Method>) -> HeaderMap {
         let mut headers = self.door.headers.clone();
-        match self.version.era() {
-            Era::Modern => {
-                headers.insert(VERSION, HeaderValue::from_static(self.version.as_str()));
-                if let Some(method) = method.filter(|method| *method != Method::Other) {
-                    headers.insert(METHOD, HeaderValue::from_static(method.as_str()));
-                }
-            }
-            // Before the handshake is done there is no agreed revision to name.
-            Era::Legacy if method == Some(Method::Initialize) => {}
-            Era::Legacy => {
-                if self.version >= Version::V2025_06_18 {
-                    headers.insert(VERSION, HeaderValue::from_static(self.version.as_str()));
-                }
-                if let Some(session) = self.session.borrow().clone() {
-                    headers.insert(SESSION, session);
-                }
-            }
-        }
+        self.terms().write(&mut headers, method);
         headers
     }
-}
 
-fn is_answer(message: &Message) -> bool {
-    matches!(message.kind(), Kind::Result | Kind::Error)
+    fn terms(&self) -> Terms {
+        Terms {
+            version: self.version,
+            session: self.session.borrow().clone(),
+        }
+    }
 }
 
 impl From<HttpError> for AskError {
@@ -285,7 +223,8 @@ impl From<HttpError> for AskError {
         };
         match error.kind {
             Connect | Timeout | Closed | Tls | Refused => Self::Unreachable(text),
-            Protocol | TooLarge => Self::Malformed(text),
+            Protocol => Self::Malformed(text),
+            TooLarge => Self::TooLarge(text),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct StdioWire {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     /// It cannot be reached, or the connection broke.
     #[error("{0}")]
     Unreachable(String),
@@ -38,6 +38,9 @@ pub(super) enum AskError {
     /// What came is no answer to the question.
     #[error("{0}")]
     Malformed(String),
+    /// What came is longer than what is read.
+    #[error("{0}")]
+    TooLarge(String),
     /// Nothing came in time.
     #[error("no answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
