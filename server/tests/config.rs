@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use weir::config::{AuditSinkKind, Config, load_text, parse_text, schema};
+use weir_actors::plugin::{McpServer, Provider};
 use weir_actors::seal::SealKey;
 
 fn environment(name: &str) -> Option<String> {
@@ -320,9 +321,14 @@ fn both_dialects_of_plugins_parse_as_they_are() {
             .map(weir_actors::plugin::Plugin::transport)
             .collect();
         assert_eq!(found, transports, "{text}");
-        let refused = found
+        let refused = plugins
             .iter()
-            .filter(|transport| **transport != "in-memory")
+            .filter(|plugin| {
+                !matches!(
+                    plugin.provider,
+                    Provider::InMemory(_) | Provider::Mcp(McpServer::Remote(_))
+                )
+            })
             .count();
         match load_text(text, "weir.yaml", &token) {
             Ok(_) => assert_eq!(refused, 0),

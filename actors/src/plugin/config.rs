@@ -13,6 +13,8 @@ use weir_plugin_protocol::Secret;
 
 use super::roles::Role;
 use super::versions::Requires;
+use crate::upstream::config::Protocol;
+use crate::upstream::http::AddressRule;
 
 /// What a manifest beside a program is called.
 const MANIFESTS: [&str; 2] = ["weir-plugin.yaml", "weir-plugin.json"];
@@ -58,6 +60,14 @@ pub struct PluginEntry {
     /// How a remote MCP server proves who it is; for `provider: mcp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<PluginTls>,
+    /// Which era of the protocol to speak to a remote MCP server; for `provider: mcp`. Default `auto`: the handshake era
+    /// if the server speaks it, else the stateless one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// Which addresses the host of a remote MCP server may lead to, as for `servers`; for `provider: mcp`. Default
+    /// `auto`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<AddressRule>,
     /// What must be so before it may serve: versions, and other plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<Requires>,

@@ -14,7 +14,10 @@ use super::config::{
 use super::dependencies::{Dependencies, DependencyError};
 use super::roles::{InMemory, Role};
 use super::versions::{Manifest, Requires};
-use crate::upstream::http::HttpTarget;
+use crate::admission::ServerLimitsConfig;
+use crate::upstream::HttpConfig;
+use crate::upstream::config::Protocol;
+use crate::upstream::http::{AddressRule, HttpTarget};
 
 /// A plugin that makes sense.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +72,10 @@ pub struct RemoteServer {
     pub headers: BTreeMap<String, Secret>,
     /// How it proves who it is, if not to the authorities of this machine.
     pub tls: Option<PluginTls>,
+    /// Which era to speak.
+    pub protocol: Protocol,
+    /// Where its name may lead.
+    pub addresses: AddressRule,
 }
 
 /// What is wrong with a plugin.
@@ -211,6 +218,8 @@ impl PluginEntry {
             ("server", self.server.is_some()),
             ("headers", !self.headers.is_empty()),
             ("tls", self.tls.is_some()),
+            ("protocol", self.protocol.is_some()),
+            ("addresses", self.addresses.is_some()),
         ] {
             if is_there {
                 return Err(stray(name));
@@ -274,6 +283,12 @@ impl PluginEntry {
                 if self.tls.is_some() {
                     return Err(stray("tls"));
                 }
+                if self.protocol.is_some() {
+                    return Err(stray("protocol"));
+                }
+                if self.addresses.is_some() {
+                    return Err(stray("addresses"));
+                }
                 InMemory::of(role, implementation)
                     .map(Provider::InMemory)
                     .ok_or_else(|| {
@@ -322,6 +337,8 @@ impl ServerReference {
                 url: url.clone(),
                 headers: entry.headers.clone(),
                 tls: entry.tls.clone(),
+                protocol: entry.protocol.unwrap_or_default(),
+                addresses: entry.addresses.unwrap_or_default(),
             })
         };
         let inline = match self {
@@ -371,6 +388,22 @@ impl ServerReference {
     }
 }
 
+// === impl RemoteServer ===
+
+impl RemoteServer {
+    /// The same as a server of the gateway's clients would be configured.
+    pub(crate) fn http(&self) -> HttpConfig {
+        HttpConfig {
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            protocol: self.protocol,
+            timeout_ms: 0,
+            addresses: self.addresses,
+            limits: ServerLimitsConfig::default(),
+        }
+    }
+}
+
 // === impl Plugin ===
 
 impl Plugin {
@@ -411,6 +444,10 @@ impl Plugin {
             Provider::Sidecar(sidecar) => {
                 remote_sidecar(&self.key, sidecar).or_else(|| Some(self.unavailable()))
             }
+            Provider::Mcp(McpServer::Remote(server)) => {
+                let wrong = |text| PluginConfigError::at(&self.key, ".server", text);
+                server.http().check().err().map(wrong)
+            }
             Provider::Subprocess(_) | Provider::Stdio(_) | Provider::Mcp(_) => {
                 Some(self.unavailable())
             }
@@ -418,9 +455,14 @@ impl Plugin {
     }
 
     fn unavailable(&self) -> PluginConfigError {
+        let transport = match &self.provider {
+            Provider::Mcp(McpServer::Catalog(_)) => "mcp catalog",
+            Provider::Mcp(McpServer::Image(_)) => "mcp image",
+            Provider::Mcp(McpServer::Registry(_)) => "mcp registry",
+            _ => self.transport(),
+        };
         let text = format!(
-            "transport \"{}\" is not available in this version; remove the plugin or use `provider: in-memory`",
-            self.transport()
+            "transport \"{transport}\" is not available in this version; remove the plugin or use `provider: in-memory`"
         );
         PluginConfigError::at(&self.key, "", text)
     }

@@ -25,7 +25,7 @@ use super::audit;
 use super::listeners::{self, Served};
 use super::observer::{Watchman, record};
 use super::pins;
-use super::plugged::Plugged;
+use super::plugged::{Means, Plugged};
 use super::reload::{self, Adjust, Keeper, KeeperParts, ReloadHandle};
 use super::roles::Roles;
 use super::settings::{self, equipped};
@@ -192,7 +192,11 @@ impl Gateway {
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
-        let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins());
+        let means = Means {
+            http: http.clone(),
+            files: outside.files.clone(),
+        };
+        let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins(), means);
         let plugins = plugged.enlist(&roles.plugins)?;
         let (reloads, asks) = reload::handle();
         let state: Arc<dyn AdminState> = Arc::new(State {

@@ -5,21 +5,33 @@ use std::sync::Arc;
 
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::noop_telemetry::NoopTelemetry;
+use weir_actors::builtin::outside::ReadFile;
 use weir_actors::plugin::{
-    InMemory, Loader, LoggingHooks, Plugin, PluginSpec, PluginTransport, Provider, Registry, Role,
+    InMemory, Loader, LoggingHooks, McpServer, Plugin, PluginSpec, PluginTransport, Provider,
+    Registry, Role,
 };
 use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
-use weir_actors::transport::{InMemoryTransport, Part};
+use weir_actors::transport::{InMemoryTransport, McpTransport, Part};
 use weir_actors::upstream::UpstreamBoard;
+use weir_actors::upstream::http::HttpClientConfig;
 
-/// The plugins in memory. They lead to the parts that the pipeline asks, whichever these are at the time.
+/// The plugins. Those in memory lead to the parts that the pipeline asks, whichever these are at the time.
 pub(super) struct Plugged {
     board: UpstreamBoard,
     audit: AuditLog,
     loader: Loader,
+    means: Means,
     /// The plugins that are loaded, by name.
     cast: BTreeMap<String, Cast>,
+}
+
+/// What plugins outside the gateway are reached with.
+pub(super) struct Means {
+    /// Whom to trust, and who knows names.
+    pub(super) http: HttpClientConfig,
+    /// Where certificates are.
+    pub(super) files: Arc<dyn ReadFile>,
 }
 
 /// Who plays which role under which key: the same again stays loaded.
@@ -29,12 +41,18 @@ type Cast = (String, Option<Role>, Option<InMemory>);
 
 impl Plugged {
     /// Plugins that live in `group`.
-    pub(super) fn new(board: UpstreamBoard, audit: AuditLog, group: SupervisorHandle) -> Self {
+    pub(super) fn new(
+        board: UpstreamBoard,
+        audit: AuditLog,
+        group: SupervisorHandle,
+        means: Means,
+    ) -> Self {
         let loader = Loader::new(group, Arc::new(Registry::default()), Arc::new(LoggingHooks));
         Self {
             board,
             audit,
             loader,
+            means,
             cast: BTreeMap::new(),
         }
     }
@@ -116,6 +134,13 @@ impl Plugged {
         match &plugin.provider {
             Provider::InMemory(part) => {
                 Ok(Arc::new(InMemoryTransport::new(self.part(*part, role))))
+            }
+            Provider::Mcp(McpServer::Remote(server)) => {
+                let Means { http, files } = &self.means;
+                let transport =
+                    McpTransport::new(server.clone(), role, http.clone(), files.clone());
+                let transport = transport.map_err(|error| format!("server: {error}"))?;
+                Ok(Arc::new(transport))
             }
             Provider::Subprocess(_)
             | Provider::Stdio(_)

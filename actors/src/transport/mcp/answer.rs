@@ -6,6 +6,8 @@
 //! | `content` | the text of its first block, which must be JSON |
 //! | neither, nor `isError` | the result itself |
 //!
+//! Without `structuredContent` SDKs write a list as one block for each of its elements.
+//!
 //! Nothing is guessed: what is none of these is malformed, and a tool that says `isError` has refused, whatever else it
 //! says.
 
@@ -31,7 +33,10 @@ const UNANSWERED: [&str; 7] = [
     "record-gauge",
 ];
 
-/// What such a method returns.
+/// The methods whose answer is a list.
+const LISTS: [&str; 2] = ["list_credentials", "list"];
+
+/// What a method returns that needs no answer.
 const DONE: &[u8] = br#"{"result":"ok"}"#;
 
 /// What a tool returned. A member that is there twice is an error, as readers differ over which counts.
@@ -80,6 +85,11 @@ pub(super) fn of(method: &str, result: &Bytes) -> Result<Bytes, CallError> {
     if returned.content.is_none() && returned.is_error.is_none() {
         return Ok(result.clone());
     }
+    if LISTS.contains(&method)
+        && let Some(list) = returned.blocks_as_list()
+    {
+        return Ok(list);
+    }
     let text = returned.first_text().unwrap_or_default();
     match serde_json::from_str::<&RawValue>(text) {
         Ok(answer) => Ok(Bytes::copy_from_slice(answer.get().as_bytes())),
@@ -109,8 +119,25 @@ fn malformed(text: &str) -> CallError {
 
 impl ToolResult<'_> {
     fn first_text(&self) -> Option<&str> {
-        let block = self.content.as_ref()?.first()?;
-        block.text.as_deref().filter(|_| block.r#type == "text")
+        self.content.as_ref()?.first()?.text()
+    }
+
+    /// The list whose elements are the blocks, if these are objects.
+    fn blocks_as_list(&self) -> Option<Bytes> {
+        let objects = self.content.as_ref()?.iter().map(|block| {
+            let object = serde_json::from_str::<&RawValue>(block.text()?).ok()?;
+            object.get().starts_with('{').then_some(object)
+        });
+        let objects: Vec<&RawValue> = objects.collect::<Option<_>>()?;
+        serde_json::to_vec(&objects).ok().map(Bytes::from)
+    }
+}
+
+// === impl Block ===
+
+impl Block {
+    fn text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|_| self.r#type == "text")
     }
 }
 
@@ -184,6 +211,27 @@ mod tests {
             let malformed = read("check_access", result).unwrap_err();
             assert!(matches!(malformed, CallError::Malformed(_)), "{result}");
         }
+    }
+
+    #[test]
+    fn a_list_may_be_one_text_or_one_for_each_element() {
+        for (result, list) in [
+            (r#"{"content":[]}"#, "[]"),
+            (
+                r#"{"content":[{"type":"text","text":"{ \"a\":1}"},{"type":"text","text":"{}"}]}"#,
+                r#"[{ "a":1},{}]"#,
+            ),
+            (r#"{"content":[{"type":"text","text":"[{}]"}]}"#, "[{}]"),
+            (
+                r#"{"content":[{"type":"text","text":"{}"}],"structuredContent":{"result":[]}}"#,
+                r#"{"result":[]}"#,
+            ),
+        ] {
+            let read = read("list_credentials", result);
+            assert_eq!(read.as_deref(), Ok(list), "{result}");
+        }
+        let mixed = r#"{"content":[{"type":"text","text":"{}"},{"type":"image"}]}"#;
+        assert_eq!(read("list_credentials", mixed).as_deref(), Ok("{}"));
     }
 
     #[test]

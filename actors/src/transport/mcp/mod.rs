@@ -15,9 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builtin::outside::ReadFile;
-use crate::plugin::{
-    BoxFuture, ConnectError, PluginClient, PluginTls, PluginTransport, RemoteServer, Role,
-};
+use crate::plugin::{BoxFuture, ConnectError, PluginClient, PluginTransport, RemoteServer, Role};
 use crate::upstream::http::{HttpClientConfig, HttpClients, InvalidTarget, TlsTrust};
 use client::McpClient;
 use line::Line;
@@ -57,11 +55,12 @@ impl McpTransport {
             idle_timeout: IDLE,
             ..http
         };
+        let reached = server.http();
         let line = Line {
             clients: HttpClients::new(http.clone()),
-            target: Arc::new(server.http.target()?),
-            headers: server.http.header_map(),
-            protocol: server.http.protocol,
+            target: Arc::new(reached.target()?),
+            headers: reached.header_map(),
+            protocol: server.protocol,
             required: role.map_or(&[], Role::methods),
         };
         Ok(Self {
@@ -74,12 +73,10 @@ impl McpTransport {
 
     /// The way to the server, trusting whom the file names now.
     fn line(&self) -> Result<Line, ConnectError> {
-        let PluginTls {
-            ca_file: Some(file),
-        } = &self.server.tls
-        else {
+        let Some(tls) = &self.server.tls else {
             return Ok(self.line.clone());
         };
+        let file = &tls.ca_file;
         let trust = self
             .trust(file)
             .map_err(|reason| ConnectError(format!("tls.ca_file: {}: {reason}", file.display())))?;
