@@ -24,6 +24,7 @@ use weir_plugin_protocol::{Credentials, UserPrincipal};
 use crate::admission::ServersLimits;
 use crate::builtin::challenge::{ProtectedResource, challenge};
 use crate::builtin::static_credentials::StaticCredentials;
+use crate::intercept::Interceptors;
 use crate::pipeline::LimitsConfig;
 
 pub use current::Current;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub policy: Arc<dyn PolicyEvaluator>,
     /// What weir proves itself with at servers.
     pub credentials: Arc<StaticCredentials>,
+    /// Plugins that see requests and answers; nothing if there are none.
+    pub interceptors: Option<Arc<Interceptors>>,
     /// The bounds of one request. Those on many together belong to admission.
     pub limits: Arc<LimitsConfig>,
     /// What each server is given.
@@ -72,6 +75,7 @@ impl Default for Settings {
             resource: None,
             policy: Arc::new(Closed),
             credentials: Arc::default(),
+            interceptors: None,
             limits: Arc::default(),
             servers: Arc::default(),
         }

@@ -1,8 +1,9 @@
 //! What is recorded of every request that reached the gateway.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One audit event: one JSON object, one line. Never holds arguments, results or credentials.
 ///
@@ -70,7 +71,32 @@ pub struct AuditEvent<'a> {
     /// The hash of what is offered, for `pin.` events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_sha256: Option<String>,
+    /// What interceptors said of the request and of the answer, in the order in which they answered.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub interceptors: &'a [Interception],
     /// Free text for operations events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
+}
+
+/// What one interceptor said. Never holds what it said it of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interception {
+    /// The plugin.
+    #[serde(serialize_with = "text")]
+    pub plugin: Arc<str>,
+    /// `request` or `response`.
+    pub phase: &'static str,
+    /// `passed`, `warned`, `modified`, `denied`, `failed`, `timeout`; `would_deny` and `would_modify` if it is only
+    /// recorded; `failed_passed` and `timeout_passed` if the message went on all the same.
+    pub verdict: &'static str,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// How it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+fn text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }

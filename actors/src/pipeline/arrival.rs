@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
+use weir_plugin_protocol::audit::Interception;
 use weir_plugin_protocol::jsonrpc::{Kind, Message};
 use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal, Version};
 use weir_plugin_protocol::{Credentials, UserPrincipal};
@@ -94,6 +95,8 @@ pub struct Facts {
     pub place_time: Duration,
     /// Time spent waiting for the upstream.
     pub upstream_time: Duration,
+    /// What interceptors said of it.
+    pub interceptions: Vec<Interception>,
     /// Bytes of all frames sent before the last.
     pub streamed_bytes: usize,
 }

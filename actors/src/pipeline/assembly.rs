@@ -189,6 +189,7 @@ impl Pipeline {
     fn policy_stage(&self, parts: PipelineParts) -> ChildSpec {
         let lane = Arc::new(PolicyLane {
             callers: parts.callers,
+            sessions: parts.sessions,
             credential: Mailbox::new(self.credential.clone()),
             telemetry: Mailbox::new(self.telemetry.clone()),
         });

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 use weir_plugin_protocol::UserPrincipal;
+use weir_plugin_protocol::jsonrpc::Message;
 use weir_plugin_protocol::mcp::Era;
 
 use super::arrival::{Arrival, ClientRequest, Facts};
@@ -134,6 +135,26 @@ impl Exchange {
     pub(super) fn set_deadline(&mut self, after: Duration) {
         let arrival = &mut self.0.arrival;
         arrival.deadline = arrival.at + after;
+    }
+
+    /// Puts another message in the place of the one that came: the same method with the same id.
+    pub(super) fn replace_message(&mut self, message: Message) {
+        match &mut self.0.arrival.request {
+            ClientRequest::Modern(request) => request.message = message,
+            ClientRequest::Legacy(known) => *known = message,
+            _ => {}
+        }
+    }
+
+    /// Replaces the headers that repeat arguments.
+    pub(super) fn repeat(
+        &mut self,
+        is_one: impl Fn(&str) -> bool,
+        repeating: Vec<(HeaderName, HeaderValue)>,
+    ) {
+        let parameters = &mut self.0.arrival.parameters;
+        parameters.retain(|(name, _)| !is_one(name.as_str()));
+        parameters.extend(repeating);
     }
 
     /// Forgets what the client presented: nothing behind the credential stage can see or pass it on.

@@ -17,6 +17,7 @@ mod assembly;
 mod drill;
 mod event_id;
 mod exchange;
+mod intercept;
 mod outcome;
 mod record;
 mod refusal;

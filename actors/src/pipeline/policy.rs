@@ -10,9 +10,10 @@ use weir_plugin_protocol::role::{Access, Answer, PolicyError, TargetKind};
 use super::credential::{CredentialActor, Permitted};
 use super::target::{Target, resolve};
 use super::telemetry::{Answered, TelemetryActor};
-use super::{ClientRequest, Exchange, Refusal, Stage};
+use super::{ClientRequest, Exchange, Refusal, Stage, intercept};
 use crate::admission::{Called, Callers, Limited};
 use crate::mailbox::Mailbox;
+use crate::session::Sessions;
 use crate::upstream::Endpoint;
 
 /// Received by the [`PolicyActor`]. Proves that a principal was validated.
@@ -32,6 +33,8 @@ pub struct PolicyActor {
 pub struct PolicyLane {
     /// What callers have taken.
     pub callers: Arc<Callers>,
+    /// Legacy sessions, for what interceptors are told.
+    pub sessions: Sessions,
     /// The next stage.
     pub credential: Mailbox<CredentialActor>,
     /// Where refusals go.
@@ -138,8 +141,16 @@ impl PolicyLane {
         Ok(())
     }
 
+    /// Hands what is allowed to the next stage.
+    pub(super) fn seal(&self, exchange: Exchange, principal: Arc<UserPrincipal>, target: Target) {
+        super::forward(
+            &self.credential,
+            Permitted::new(exchange, principal, target),
+        );
+    }
+
     fn decide(
-        &self,
+        self: &Arc<Self>,
         mut exchange: Exchange,
         principal: Arc<UserPrincipal>,
         target: Target,
@@ -148,12 +159,13 @@ impl PolicyLane {
         let refusal = match (verdict, kept_from(&target)) {
             (Ok(()), Some(refusal)) => refusal,
             (Ok(()), None) => match self.admit(&mut exchange, &principal, &target) {
-                Ok(()) => {
-                    return super::forward(
-                        &self.credential,
-                        Permitted::new(exchange, principal, target),
-                    );
+                Ok(()) if intercept::request::is_wanted(&exchange) => {
+                    let passing =
+                        intercept::request::pass(self.clone(), exchange, principal, target);
+                    actix_rt::spawn(passing);
+                    return;
                 }
+                Ok(()) => return self.seal(exchange, principal, target),
                 Err(limited) => Refusal::Limited(limited),
             },
             (Err(PolicyError::Denied(reason)), _) => Refusal::Denied(reason),
@@ -164,7 +176,8 @@ impl PolicyLane {
     }
 }
 
-fn ask(
+/// Asks the policy whether a principal may do what the request is for.
+pub(super) fn ask(
     exchange: &Exchange,
     principal: &UserPrincipal,
     target: &Target,

@@ -77,6 +77,7 @@ pub(super) fn write(
         pinned_sha256: None,
         current_sha256: None,
         detail: None,
+        interceptors: &facts.interceptions,
     });
 }
 
@@ -112,7 +113,7 @@ fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 
-fn rfc3339(time: SystemTime) -> rfc3339::Written {
+pub(super) fn rfc3339(time: SystemTime) -> rfc3339::Written {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

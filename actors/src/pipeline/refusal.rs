@@ -13,6 +13,7 @@ use weir_plugin_protocol::mcp::{self, Era, code, error_response};
 
 use super::{Outcome, Verdict};
 use crate::admission::Limited;
+use crate::intercept::{Fault, Intercepted};
 use crate::upstream::PinMismatch;
 
 /// The shortest time after which a request that was too much may come again.
@@ -78,6 +79,8 @@ pub enum Refusal {
     },
     /// HTTP 503: the policy cannot be asked.
     PolicyUnavailable(String),
+    /// An interceptor stopped it: HTTP 403 and `-32602`, or 503 and `-32603` or `-32000` if its word does not count.
+    Intercepted(Box<Intercepted>),
     /// HTTP 503: the credentials for the upstream cannot be had.
     CredentialsUnavailable(String),
     /// The tool, prompt or resource does not exist, as far as this caller may know: `-32602`.
@@ -202,6 +205,7 @@ impl Refusal {
                 | Self::AnswerTooLarge { .. }
                 | Self::UpstreamTimeout { .. }
                 | Self::Aborted { .. }
+                | Self::Intercepted(_)
                 | Self::Cancelled
         )
     }
@@ -254,6 +258,9 @@ impl Refusal {
             | Self::PolicyUnavailable(reason)
             | Self::CredentialsUnavailable(reason) => {
                 audit_reason = Some(reason.clone());
+            }
+            Self::Intercepted(stopped) => {
+                data = format!(r#","phase":"{}"{}"#, stopped.phase.as_str(), stopped.told);
             }
             Self::PinMismatch { hashes, .. } => audit_reason = Some(hashes.to_string()),
             Self::Elsewhere(path) => {
@@ -370,6 +377,33 @@ impl Refusal {
             Self::PolicyUnavailable(_) => {
                 let message = "the policy cannot be asked now";
                 Row::own(Denied, 503, "policy_unavailable", message).retryable()
+            }
+            Self::Intercepted(stopped) => {
+                let (status, code, reason, message) = match &stopped.fault {
+                    None => (
+                        403,
+                        code::INVALID_PARAMS,
+                        "interceptor_denied",
+                        "Interceptor validation failed",
+                    ),
+                    Some(Fault::Timeout { .. }) => (
+                        503,
+                        code::INTERCEPTOR_TIMEOUT,
+                        "interceptor_timeout",
+                        "Interceptor execution timeout",
+                    ),
+                    Some(Fault::Failed(_)) => (
+                        503,
+                        code::INTERNAL_ERROR,
+                        "interceptor_failed",
+                        "Interceptor execution failed",
+                    ),
+                };
+                Row {
+                    code,
+                    retryable: stopped.is_retryable(),
+                    ..Row::own(Denied, status, reason, message)
+                }
             }
             Self::CredentialsUnavailable(_) => {
                 let message = "the credentials for the server cannot be had now";

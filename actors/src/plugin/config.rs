@@ -13,6 +13,7 @@ use weir_plugin_protocol::Secret;
 
 use super::roles::Role;
 use super::versions::Requires;
+use crate::intercept::InterceptorConfig;
 use crate::upstream::config::Protocol;
 use crate::upstream::http::AddressRule;
 
@@ -34,6 +35,9 @@ pub struct PluginEntry {
     /// The role that it plays. Default: the one that its key names, if it names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Has the plugin see requests of clients and the answers to them, and judge or change them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interceptor: Option<InterceptorConfig>,
     /// `subprocess`: the gateway starts it, and it answers HTTP. `stdio`: the gateway starts it, and it answers on its
     /// standard output. `sidecar`: somebody else starts it, and it answers HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -125,6 +125,14 @@ impl PluginsConfig {
                     players.insert(role, key);
                 }
             }
+            if let Some(Err((below, text))) = entry.interceptor.as_ref().map(|block| block.check())
+            {
+                errors.push(PluginConfigError::at(
+                    key,
+                    &format!(".interceptor.{below}"),
+                    text,
+                ));
+            }
             match entry.provider(key, role) {
                 Ok(provider) => plugins.push(Plugin {
                     key: key.clone(),

@@ -20,6 +20,7 @@ mod handle;
 mod instance;
 mod meaning;
 mod roles;
+mod seat;
 mod typed;
 
 #[cfg(test)]
@@ -40,5 +41,6 @@ pub use meaning::{McpServer, Plugin, PluginConfigError, Provider, RemoteServer, 
 pub use mock::{MockPluginClient, MockTransport};
 pub use registry::{AlreadyRegistered, Registry};
 pub use roles::{InMemory, Role};
+pub use seat::Seat;
 pub use typed::{AuditClient, AuthClient, Decision, PolicyClient, TelemetryClient};
 pub use versions::{Manifest, OnLoss, Requires, Said, VersionRange};

@@ -10,6 +10,8 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 pub const INVALID_PARAMS: i64 = -32602;
 /// The receiver failed.
 pub const INTERNAL_ERROR: i64 = -32603;
+/// An interceptor was too slow (SEP-2624).
+pub const INTERCEPTOR_TIMEOUT: i64 = -32000;
 /// Legacy: the resource does not exist.
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
 /// Legacy (2025-11-25): an elicitation in URL mode must be finished first.

@@ -22,6 +22,7 @@ use weir_actors::upstream::pins::Pins;
 use weir_actors::upstream::{Succession, UpstreamBoard, UpstreamsSetup, upstreams};
 
 use super::audit;
+use super::intercepting::interceptors;
 use super::listeners::{self, Served};
 use super::observer::{Watchman, record};
 use super::pins;
@@ -148,8 +149,6 @@ impl Gateway {
         let (idle, replay) = (config.limits.session_idle.0, config.limits.replay());
         let sessions = Sessions::new(sealer.clone(), idle, replay, farewell, metrics.clone());
         let servers = equipped(config, &roles.credentials);
-        let settings = settings::settings(1, config, &roles.auth, roles.policy.clone(), &servers);
-        let settings = Arc::new(settings);
         let pins = pins::open(config, outside, &records, &metrics, &audit)?;
         let setup = UpstreamsSetup {
             servers: servers.clone(),
@@ -159,9 +158,18 @@ impl Gateway {
             supervision: config.supervision.upstreams.clone(),
         };
         let (upstreams, board) = upstreams(setup.clone());
+        let seed = Seed::new(config.supervision.clone());
+        let means = Means {
+            http: http.clone(),
+            files: outside.files.clone(),
+        };
+        let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins(), means);
+        let mut settings =
+            settings::settings(1, config, &roles.auth, roles.policy.clone(), &servers);
+        settings.interceptors = interceptors(&roles.plugins, &plugged.loader(), &metrics);
+        let settings = Arc::new(settings);
         board.configure(settings.clone());
 
-        let seed = Seed::new(config.supervision.clone());
         let (draining, drained) = watch::channel(false);
         let gates = Arc::new(Gates::new(audit.clone()));
         let memory = downstream::memory::guard(board.clone());
@@ -192,11 +200,6 @@ impl Gateway {
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
-        let means = Means {
-            http: http.clone(),
-            files: outside.files.clone(),
-        };
-        let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins(), means);
         let plugins = plugged.enlist(&roles.plugins)?;
         let (reloads, asks) = reload::handle();
         let state: Arc<dyn AdminState> = Arc::new(State {

@@ -10,6 +10,7 @@
 mod announce;
 mod audit;
 mod gateway;
+mod intercepting;
 mod jwks;
 mod listeners;
 mod observer;

@@ -31,7 +31,7 @@ use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::role::{Access, Answer, TargetKind};
 
 use super::telemetry::{Answered, TelemetryActor};
-use super::{ClientRequest, Exchange, Metrics, Outcome, Refusal, Stage, Target};
+use super::{ClientRequest, Exchange, Metrics, Outcome, Refusal, Stage, Target, intercept};
 use crate::admission::Gates;
 use crate::mailbox::Mailbox;
 use crate::seal::Sealer;
@@ -39,6 +39,8 @@ use crate::session::Sessions;
 use crate::settings::Settings;
 use crate::upstream::http::{HttpClient, HttpTarget};
 use crate::upstream::{Federation, ServerName, UpstreamBoard};
+
+pub(super) use modern::{repeated, repeating};
 
 pub use legacy::Mail;
 pub use overlooked::Overlooked;
@@ -218,6 +220,14 @@ impl Desk {
 
     /// Ends a request.
     fn finish(&self, exchange: Exchange, outcome: Outcome) {
+        if intercept::response::is_wanted(&exchange, &outcome) {
+            let telemetry = self.telemetry.clone();
+            actix_rt::spawn(async move {
+                let (exchange, outcome) = intercept::response::pass(exchange, outcome).await;
+                super::forward(&telemetry, Answered::new(exchange, outcome));
+            });
+            return;
+        }
         super::forward(&self.telemetry, Answered::new(exchange, outcome));
     }
 

@@ -259,7 +259,11 @@ async fn relay(
 
 /// Checks that the headers which repeat arguments of a tool say the same as the body. A child process sees no headers,
 /// so this is the last place where a difference can be noticed.
-fn repeated(exchange: &Exchange, request: &Message, route: &Route) -> Result<(), String> {
+pub(in crate::pipeline) fn repeated(
+    exchange: &Exchange,
+    request: &Message,
+    route: &Route,
+) -> Result<(), String> {
     let Some(annotations) = route.link.catalog.param_headers.get(&route.own_name) else {
         return Ok(());
     };
@@ -282,7 +286,10 @@ fn is_headerless(exchange: &Exchange) -> bool {
 }
 
 /// The headers that repeat arguments, made for a client that has none.
-fn repeating(request: &Message, route: &Route) -> Vec<(http::HeaderName, http::HeaderValue)> {
+pub(in crate::pipeline) fn repeating(
+    request: &Message,
+    route: &Route,
+) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let annotations = route.link.catalog.param_headers.get(&route.own_name);
     let Some(annotations) = annotations else {
         return Vec::new();

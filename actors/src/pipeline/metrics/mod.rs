@@ -28,6 +28,7 @@ pub mod admission;
 pub mod audit;
 pub mod config;
 pub mod connections;
+pub mod interceptors;
 pub mod pins;
 pub mod reloads;
 pub mod sessions;
@@ -63,6 +64,8 @@ pub struct Metrics {
     pub upstreams: upstreams::UpstreamMetrics,
     /// What servers offer, compared with what was approved.
     pub pins: pins::PinMetrics,
+    /// Interceptors.
+    pub interceptors: interceptors::InterceptorMetrics,
     /// Legacy sessions.
     pub sessions: sessions::SessionMetrics,
     /// Readings of the configuration.
@@ -92,6 +95,7 @@ impl Metrics {
             connections: connections::ConnectionMetrics::register(&register)?,
             upstreams: upstreams::UpstreamMetrics::register(&register, &config)?,
             pins: pins::PinMetrics::register(&register)?,
+            interceptors: interceptors::InterceptorMetrics::register(&register)?,
             sessions: sessions::SessionMetrics::register(&register, &config)?,
             reloads: reloads::ReloadMetrics::register(&register)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,

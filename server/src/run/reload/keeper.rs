@@ -23,6 +23,7 @@ use super::retire::Retirement;
 use super::watch::Watched;
 use super::{Report as Outcome, SETTLE};
 use crate::config::{self, Config, ConfigError, Loaded, Source};
+use crate::run::intercepting::interceptors;
 use crate::run::observer::record_as;
 use crate::run::plugged::Plugged;
 use crate::run::roles::Roles;
@@ -206,7 +207,10 @@ impl Keeper {
             true => roles.policy.clone(),
             false => self.parts.settings.policy.clone(),
         };
-        let settings = Arc::new(self.settings(config, &roles.auth, policy, &equipped));
+        let mut settings = self.settings(config, &roles.auth, policy, &equipped);
+        let (loader, metrics) = (self.parts.plugins.loader(), &self.parts.metrics);
+        settings.interceptors = interceptors(&roles.plugins, &loader, metrics);
+        let settings = Arc::new(settings);
         let removed: Vec<ServerName> = self.gone(&equipped);
         let before = std::mem::replace(&mut self.parts.settings, settings.clone());
         // From here on everything happens.
