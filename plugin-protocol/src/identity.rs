@@ -13,13 +13,25 @@ pub struct UserPrincipal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
     /// Roles, as policy rules name them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "crate::nullable::or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub roles: Vec<String>,
     /// Groups, as policy rules name them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "crate::nullable::or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub groups: Vec<String>,
     /// Whatever else the provider said; never interpreted by the gateway.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "crate::nullable::or_default",
+        skip_serializing_if = "serde_json::Map::is_empty"
+    )]
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::{Credentials, UserPrincipal};
+use crate::credential::{ProxyRequest, ProxyResponse};
+use crate::{Credentials, Secret, UserPrincipal};
 
 /// An answer that is here, or one that has to be waited for.
 pub enum Answer<T> {
@@ -17,6 +18,18 @@ pub enum Answer<T> {
     Now(T),
     /// To be waited for. Dropping the future abandons the question.
     Later(Pin<Box<dyn Future<Output = T> + Send>>),
+}
+
+// === impl Answer ===
+
+impl<T> Answer<T> {
+    /// Waits for the answer, if it has to be waited for.
+    pub async fn come(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(answer) => answer.await,
+        }
+    }
 }
 
 /// Validates credentials and says who is calling.
@@ -85,6 +98,17 @@ pub trait PolicyEvaluator: Send + Sync + 'static {
         access: &Access<'_>,
     ) -> Answer<Result<(), PolicyError>>;
 
+    /// Learns what [`PolicyEvaluator::visible`] would say of the items of a list, where that is not known at once. By
+    /// default it is, and nobody wants to know the items: of each the server, the kind, and its own name, URI or URI
+    /// template.
+    fn look(
+        &self,
+        _principal: &UserPrincipal,
+        _items: &dyn Fn() -> Vec<(String, TargetKind, String)>,
+    ) -> Look {
+        Look::Visible
+    }
+
     /// Decides whether a list shows an item of `server`. Must agree with [`PolicyEvaluator::check_access`].
     fn visible(
         &self,
@@ -100,6 +124,17 @@ pub trait PolicyEvaluator: Send + Sync + 'static {
     }
 }
 
+/// What a list may show.
+pub enum Look {
+    /// What [`PolicyEvaluator::visible`] says.
+    Visible,
+    /// What this says, which is complete for the items that were asked for.
+    Judged(Answer<Sight>),
+}
+
+/// Decides whether a list shows an item of a server. What it was not made for it does not show.
+pub type Sight = Arc<dyn Fn(&str, TargetKind, &str) -> bool + Send + Sync>;
+
 /// Why a request is not allowed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PolicyError {
@@ -108,6 +143,37 @@ pub enum PolicyError {
     Denied(String),
     /// The policy could not be asked: refused.
     #[error("the policy evaluator is not available: {0}")]
+    Unavailable(String),
+}
+
+/// Keeps credentials that users have for upstream servers.
+pub trait CredentialStorage: Send + Sync + 'static {
+    /// Fetches the credential of `principal` for a server. `kind` is what it is: `bearer`, `api_key`, ….
+    fn retrieve_credential(
+        &self,
+        principal: &UserPrincipal,
+        server: &str,
+        kind: &str,
+    ) -> Answer<Result<Secret, CredentialError>>;
+}
+
+/// Puts credentials into requests on their last hop.
+pub trait AuthProxy: Send + Sync + 'static {
+    /// Says what the request shall have besides.
+    fn inject_credentials(
+        &self,
+        request: ProxyRequest,
+    ) -> Answer<Result<ProxyResponse, CredentialError>>;
+}
+
+/// Why there is no credential for a request, which is then not sent.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CredentialError {
+    /// None is stored for this user. The text goes to the log, not to the client.
+    #[error("no credential is stored: {0}")]
+    Missing(String),
+    /// Nobody can be asked, or the answer is none.
+    #[error("credentials are not available: {0}")]
     Unavailable(String),
 }
 

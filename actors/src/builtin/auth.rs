@@ -77,6 +77,8 @@ struct MadeOf {
     config: AuthConfig,
     /// The SHA-256 of each file that the configuration names.
     files: Vec<Option<Vec<u8>>>,
+    /// Whether a plugin is asked besides.
+    plugged: bool,
 }
 
 // === impl AuthConfig ===
@@ -188,15 +190,19 @@ impl AuthProviderConfig {
 impl Auth {
     /// Checks the configuration and reads the files that it names. Blocks on the disk.
     pub fn load(config: &AuthConfig, outside: &Outside) -> Result<Self, Misconfigured> {
-        Self::load_after(config, outside, None)
+        Self::load_after(config, outside, None, None)
     }
 
-    /// The same, when there are providers already. If the configuration and its files are what they were, these are
+    /// The same with a plugin, which is asked last: for credentials that none of the others knows. Without others it
+    /// decides alone: then nobody is let in as the user of this machine.
+    ///
+    /// There may be providers already. If the configuration and its files are what they were, these are
     /// returned; else what they have learnt is kept as far as it holds: the keys of issuers that did not change.
     /// Verdicts on tokens are not.
     pub fn load_after(
         config: &AuthConfig,
         outside: &Outside,
+        plugin: Option<Arc<dyn AuthProvider>>,
         before: Option<&Self>,
     ) -> Result<Self, Misconfigured> {
         let files = config.limited_files().into_iter().map(|(file, limit)| {
@@ -206,6 +212,7 @@ impl Auth {
         let made_of = MadeOf {
             config: config.clone(),
             files: files.collect(),
+            plugged: plugin.is_some(),
         };
         if let Some(before) = before
             && *before.made_of == made_of
@@ -242,6 +249,7 @@ impl Auth {
                 }
             }
         }
+        providers.extend(plugin);
         let provider: Arc<dyn AuthProvider> = match providers.pop() {
             None => Arc::new(DesktopImplicit::new()),
             Some(only) if providers.is_empty() => only,

@@ -22,7 +22,7 @@ pub mod pattern;
 pub mod rfc3339;
 pub mod rules;
 pub mod static_credentials;
-mod strict_json;
+pub(crate) mod strict_json;
 
 pub use audit_lines::is_deceptive;
 pub use misconfigured::Misconfigured;

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 /// Reads one JSON value. Refuses duplicate keys, trailing bytes, invalid UTF-8 and more than 127 levels.
-pub(super) fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
+pub(crate) fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict.deserialize(&mut deserializer)?;
     deserializer.end()?;

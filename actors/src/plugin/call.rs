@@ -198,6 +198,16 @@ fn parameters(method: &str) -> &'static [Parameter] {
                 ]
             }
         }
+        "provision" => {
+            const {
+                &[
+                    needs("server", Shape::Object),
+                    needs("user_id", Shape::Name),
+                ]
+            }
+        }
+        "deprovision" => const { &[needs("server_id", Shape::Name)] },
+        "list" => const { &[needs("user_id", Shape::Name)] },
         _ => &[],
     }
 }

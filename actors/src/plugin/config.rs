@@ -14,6 +14,7 @@ use weir_plugin_protocol::Secret;
 use super::roles::Role;
 use super::versions::Requires;
 use crate::intercept::InterceptorConfig;
+use crate::plugged::{CacheConfig, Decides};
 use crate::upstream::config::Protocol;
 use crate::upstream::http::AddressRule;
 
@@ -79,6 +80,12 @@ pub struct PluginEntry {
     /// of the configuration. Default: `weir-plugin.yaml` or `weir-plugin.json` beside `exec`, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<PathBuf>,
+    /// How long answers hold; for the roles `auth_provider`, `policy_evaluator` and `credential_storage`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheConfig>,
+    /// How closely it is asked; for the role `policy_evaluator`. Default `server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decides: Option<Decides>,
 }
 
 /// How to start a plugin process. One of type `subprocess` prints `PORT=<n>` and then answers HTTP on that port of the

@@ -119,6 +119,11 @@ impl PluginHandle {
         self.0.life.state()
     }
 
+    /// The number of the instance that serves, or served last: restarts and reloads count on. 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Relaxed)
+    }
+
     /// What it is called, what carries it, and its version.
     pub fn info(&self) -> PluginInfo {
         PluginInfo::clone(&self.0.info.load())

@@ -3,7 +3,7 @@
 //! Read in this order: `config` is the block as it is written, `roles` what plugins can be, `meaning` what the block
 //! says, [`versions`] and [`dependencies`] what fits together. Then what runs: [`client`] is how a plugin is spoken to, [`call`] what may be said, [`lifecycle`] the states of
 //! its life; [`loader`] loads plugins, `instance` is the actor that keeps one, `handle` is how it is called over its
-//! restarts, [`registry`] and `typed` find it by its role. [`mock`] is a transport for tests; the others have a
+//! restarts, [`registry`] and `typed` find it by its role, and `answer` reads what it says. [`mock`] is a transport for tests; the others have a
 //! [room](crate::transport) of their own.
 
 pub mod call;
@@ -15,6 +15,7 @@ pub mod mock;
 pub mod registry;
 pub mod versions;
 
+mod answer;
 mod config;
 mod handle;
 mod instance;
@@ -42,5 +43,8 @@ pub use mock::{MockPluginClient, MockTransport};
 pub use registry::{AlreadyRegistered, Registry};
 pub use roles::{InMemory, Role};
 pub use seat::Seat;
-pub use typed::{AuditClient, AuthClient, Decision, PolicyClient, TelemetryClient};
+pub use typed::{
+    AuditClient, AuthClient, CredentialClient, CredentialKey, Detail, PolicyClient,
+    ProvisionerClient, ProxyClient, Question, TelemetryClient, Validated,
+};
 pub use versions::{Manifest, OnLoss, Requires, Said, VersionRange};

@@ -2,6 +2,7 @@
 //!
 //! It never answers a request that names a foreign host, so that a web page cannot read it by DNS rebinding.
 
+mod forget;
 mod guard;
 mod pages;
 mod pins;

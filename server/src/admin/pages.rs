@@ -7,7 +7,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::{AdminState, guard, pins};
+use super::{AdminState, forget, guard, pins};
 
 type State = Arc<dyn AdminState>;
 type Part = fn(&dyn AdminState) -> Value;
@@ -47,6 +47,7 @@ pub(super) fn all(state: State) -> impl FnOnce(&mut ServiceConfig) {
             });
         }
         pins::accepting(Arc::clone(&state))(config);
+        forget::forgetting(Arc::clone(&state))(config);
         reload(config, &state);
         probes(state)(config);
         config.default_service(web::to(not_found));

@@ -55,6 +55,9 @@ pub trait AdminState: Send + Sync + 'static {
         ))
     }
 
+    /// Forgets what plugins have said: of everybody, or of one user, of any tenant if none is named.
+    fn forget(&self, _user: Option<(&str, Option<&str>)>) {}
+
     /// What came of the last reload; null if there was none.
     fn last_reload(&self) -> Value {
         Value::Null

@@ -7,9 +7,10 @@ use weir_actors::builtin::Outside;
 use weir_actors::builtin::auth::{Auth, AuthKind};
 use weir_actors::builtin::outside::NoFetch;
 use weir_actors::builtin::static_credentials::StaticCredentials;
+use weir_actors::plugin::Role;
 use weir_actors::upstream::pins::clash::look_alike;
 
-use super::{Config, ServerConfig, manifests};
+use super::{Config, ServerConfig, manifests, roles};
 
 /// Returns what is wrong, as keys and texts.
 pub(super) fn check(config: &Config) -> Vec<(String, String)> {
@@ -28,7 +29,8 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
         .auth
         .providers
         .iter()
-        .all(|provider| provider.kind == AuthKind::DesktopImplicit);
+        .all(|provider| provider.kind == AuthKind::DesktopImplicit)
+        && !roles::is_plugged(config, Role::AuthProvider);
     if !config.listen.is_loopback() && lets_everybody_in && !config.http.allow_unauthenticated {
         let address = config.listen;
         refuse(

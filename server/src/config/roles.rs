@@ -2,7 +2,7 @@
 
 use weir_actors::builtin::audit_lines::AuditSinkKind;
 use weir_actors::builtin::auth::AuthKind;
-use weir_actors::plugin::{InMemory, Plugin};
+use weir_actors::plugin::{InMemory, Plugin, Role};
 
 use super::Config;
 
@@ -15,8 +15,52 @@ pub(super) fn settle(config: &mut Config) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Whether a plugin outside of the gateway plays a role.
+pub(super) fn is_plugged(config: &Config, role: Role) -> bool {
+    let plugins = config.plugins.plugins().unwrap_or_default();
+    let mut others = plugins.iter().filter(|plugin| plugin.in_memory().is_none());
+    others.any(|plugin| plugin.role() == Some(role))
+}
+
+/// What contradicts a plugin outside of the gateway, and what of its entry does not belong to its role.
+fn outside(plugin: &Plugin, config: &Config) -> Option<(String, String)> {
+    let role = plugin.role();
+    let at =
+        |key: &str, text: &str| Some((format!("plugins.{}{key}", plugin.key), text.to_owned()));
+    let remembers = matches!(
+        role,
+        Some(Role::AuthProvider | Role::PolicyEvaluator | Role::CredentialStorage)
+    );
+    if plugin.entry.cache.is_some() && !remembers {
+        return at(
+            ".cache",
+            "nothing is remembered of what this plugin says; remove it",
+        );
+    }
+    if plugin.entry.decides.is_some() && role != Some(Role::PolicyEvaluator) {
+        return at(
+            ".decides",
+            "this plugin does not decide; remove it, or write `role: policy_evaluator`",
+        );
+    }
+    match role? {
+        Role::AuthProvider if some(config, AuthKind::DesktopImplicit) => at(
+            "",
+            "`desktop-implicit` under `auth.providers` lets everybody in, so that this plugin would mean nothing; remove one of the two",
+        ),
+        Role::PolicyEvaluator if config.policy.rules.is_some() => at(
+            "",
+            "this plugin decides, and so does `policy.rules`; remove one of the two",
+        ),
+        _ => None,
+    }
+}
+
 fn contradiction(plugin: &Plugin, config: &mut Config) -> Option<(String, String)> {
-    let text = match plugin.in_memory()? {
+    let Some(part) = plugin.in_memory() else {
+        return outside(plugin, config);
+    };
+    let text = match part {
         InMemory::Stdout => return audit(plugin, config, AuditSinkKind::Stdout),
         InMemory::Stderr => return audit(plugin, config, AuditSinkKind::Stderr),
         InMemory::File => return audit(plugin, config, AuditSinkKind::File),

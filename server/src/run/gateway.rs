@@ -11,6 +11,7 @@ use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
 use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
 use weir_actors::pipeline::{Mail, Metrics, Overlooked, PipelineParts, TaskOwners};
+use weir_actors::plugged::Ensemble;
 use weir_actors::seal::{SealKeys, Sealer};
 use weir_actors::session::Sessions;
 use weir_actors::settings::Hosts;
@@ -129,7 +130,8 @@ impl Gateway {
         let config = &loaded.config;
         let metrics = Metrics::new(config.metrics.clone());
         let metrics = metrics.map_err(|error| format!("metrics: {error}"))?;
-        let roles = Roles::load(config, outside)?;
+        let ensemble = Ensemble::new(Arc::default(), &metrics);
+        let roles = Roles::load(config, outside, &ensemble)?;
         let (records, store) = audit::open(config, outside)?;
         // Streams hold their place for as long as they are open.
         let places = config
@@ -162,6 +164,7 @@ impl Gateway {
         let means = Means {
             http: http.clone(),
             files: outside.files.clone(),
+            ensemble: ensemble.clone(),
         };
         let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins(), means);
         let mut settings =
@@ -213,6 +216,7 @@ impl Gateway {
             metrics: metrics.clone(),
             sessions: sessions.clone(),
             plugins: plugged.loader(),
+            ensemble: ensemble.clone(),
             reloads: reloads.clone(),
         });
         let admin_hosts = Arc::new(ArcSwap::from_pointee(settings::admin_hosts(config)));
@@ -223,6 +227,7 @@ impl Gateway {
             started: loaded.clone(),
             servers,
             auth: roles.auth.clone(),
+            ensemble,
             settings,
             outside: outside.clone(),
             succession: Succession::new(board.clone(), seed.upstreams(), setup),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::noop_telemetry::NoopTelemetry;
 use weir_actors::builtin::outside::ReadFile;
+use weir_actors::plugged::{Direction, Ensemble};
 use weir_actors::plugin::{
-    InMemory, Loader, LoggingHooks, McpServer, Plugin, PluginSpec, PluginTransport, Provider,
-    Registry, Role,
+    InMemory, Loader, LoggingHooks, McpServer, Plugin, PluginSpec, PluginTransport, Provider, Role,
 };
 use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
@@ -32,6 +32,8 @@ pub(super) struct Means {
     pub(super) http: HttpClientConfig,
     /// Where certificates are.
     pub(super) files: Arc<dyn ReadFile>,
+    /// The roles that they play.
+    pub(super) ensemble: Ensemble,
 }
 
 /// Who plays which role under which key: the same again stays loaded.
@@ -47,7 +49,8 @@ impl Plugged {
         group: SupervisorHandle,
         means: Means,
     ) -> Self {
-        let loader = Loader::new(group, Arc::new(Registry::default()), Arc::new(LoggingHooks));
+        let registry = means.ensemble.registry().clone();
+        let loader = Loader::new(group, registry, Arc::new(LoggingHooks));
         Self {
             board,
             audit,
@@ -67,6 +70,7 @@ impl Plugged {
     /// # Errors
     /// A text that names the key of the plugin that cannot be carried out.
     pub(super) fn enlist(&mut self, plugins: &[Plugin]) -> Result<Vec<ChildSpec>, String> {
+        self.direct(plugins);
         let mut children = Vec::with_capacity(plugins.len());
         for plugin in plugins {
             let keyed = |text: String| format!("plugins.{}: {text}", plugin.key);
@@ -82,6 +86,7 @@ impl Plugged {
     /// Loads the plugins that are new, unloads those that are gone, and both where another part plays the role. Returns
     /// what went wrong.
     pub(super) async fn change(&mut self, plugins: &[Plugin]) -> Vec<String> {
+        self.direct(plugins);
         let mut failures = Vec::new();
         let stays = |name: &String, known: &Cast| {
             let mut plugins = plugins.iter();
@@ -115,6 +120,19 @@ impl Plugged {
         failures
     }
 
+    /// Has the roles played as the plugins' entries say.
+    fn direct(&self, plugins: &[Plugin]) {
+        for plugin in plugins {
+            if let Some(role) = plugin.role() {
+                let direction = Direction {
+                    cache: plugin.entry.cache.unwrap_or_default(),
+                    decides: plugin.entry.decides.unwrap_or_default(),
+                };
+                self.means.ensemble.direct(role, direction);
+            }
+        }
+    }
+
     fn spec(&self, plugin: &Plugin) -> Result<PluginSpec, String> {
         let role = plugin.role();
         Ok(PluginSpec {
@@ -136,7 +154,7 @@ impl Plugged {
                 Ok(Arc::new(InMemoryTransport::new(self.part(*part, role))))
             }
             Provider::Mcp(McpServer::Remote(server)) => {
-                let Means { http, files } = &self.means;
+                let Means { http, files, .. } = &self.means;
                 let transport =
                     McpTransport::new(server.clone(), role, http.clone(), files.clone());
                 let transport = transport.map_err(|error| format!("server: {error}"))?;

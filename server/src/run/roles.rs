@@ -6,8 +6,9 @@ use weir_actors::builtin::Outside;
 use weir_actors::builtin::always_allow::AlwaysAllow;
 use weir_actors::builtin::auth::{Auth, AuthConfig};
 use weir_actors::builtin::static_credentials::StaticCredentials;
-use weir_actors::plugin::{InMemory, Plugin};
-use weir_plugin_protocol::role::PolicyEvaluator;
+use weir_actors::plugged::Ensemble;
+use weir_actors::plugin::{InMemory, Plugin, Role};
+use weir_plugin_protocol::role::{AuthProvider, PolicyEvaluator};
 
 use crate::config::{Config, manifests};
 
@@ -24,14 +25,19 @@ pub(super) struct Roles {
 
 impl Roles {
     /// Reads the files that the configuration names, and casts the roles.
-    pub(super) fn load(config: &Config, outside: &Outside) -> Result<Self, String> {
-        Self::load_after(config, outside, None)
+    pub(super) fn load(
+        config: &Config,
+        outside: &Outside,
+        ensemble: &Ensemble,
+    ) -> Result<Self, String> {
+        Self::load_after(config, outside, ensemble, None)
     }
 
     /// The same, when there are providers already: see [`Auth::load_after`].
     pub(super) fn load_after(
         config: &Config,
         outside: &Outside,
+        ensemble: &Ensemble,
         before: Option<&Auth>,
     ) -> Result<Self, String> {
         let mut plugins = config.plugins.runnable().map_err(|errors| {
@@ -52,6 +58,12 @@ impl Roles {
             .iter()
             .filter_map(|plugin| plugin.in_memory())
             .collect();
+        let is_plugged = |role: Role| {
+            let mut others = plugins.iter().filter(|plugin| plugin.in_memory().is_none());
+            others.any(|plugin| plugin.role() == Some(role))
+        };
+        let plugin =
+            is_plugged(Role::AuthProvider).then(|| ensemble.auth() as Arc<dyn AuthProvider>);
         let implicit = named.contains(&InMemory::DesktopImplicit);
         let auth = if config.stdio.serves {
             // Whoever starts the process has what it has: there is nobody to prove it to.
@@ -59,12 +71,14 @@ impl Roles {
                 .cloned()
                 .unwrap_or_else(|| Auth::local(config.stdio.provider())))
         } else if implicit {
-            Auth::load_after(&AuthConfig::default(), outside, before)
+            Auth::load_after(&AuthConfig::default(), outside, None, before)
         } else {
-            Auth::load_after(&config.auth, outside, before)
+            Auth::load_after(&config.auth, outside, plugin, before)
         };
         let auth = auth.map_err(|error| format!("auth.{error}"))?;
-        let policy: Arc<dyn PolicyEvaluator> = if named.contains(&InMemory::AlwaysAllow) {
+        let policy: Arc<dyn PolicyEvaluator> = if is_plugged(Role::PolicyEvaluator) {
+            ensemble.policy()
+        } else if named.contains(&InMemory::AlwaysAllow) {
             Arc::new(AlwaysAllow)
         } else {
             config

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use weir_actors::admission::{CircuitState, GateView, Gates};
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::pipeline::{Metrics, Stage};
+use weir_actors::plugged::Ensemble;
 use weir_actors::plugin::Loader;
 use weir_actors::session::Sessions;
 use weir_actors::supervisor::SupervisorHandle;
@@ -30,6 +31,7 @@ pub(super) struct State {
     pub(super) metrics: Arc<Metrics>,
     pub(super) sessions: Sessions,
     pub(super) plugins: Loader,
+    pub(super) ensemble: Ensemble,
     pub(super) reloads: ReloadHandle,
 }
 
@@ -195,6 +197,10 @@ impl AdminState for State {
 
     fn plugins(&self) -> Value {
         serde_json::to_value(self.plugins.views()).unwrap_or(Value::Null)
+    }
+
+    fn forget(&self, user: Option<(&str, Option<&str>)>) {
+        self.ensemble.forget(user);
     }
 
     fn last_reload(&self) -> Value {

@@ -17,7 +17,7 @@ use weir_plugin_protocol::mcp::{Era, result_response};
 use weir_plugin_protocol::role::TargetKind;
 
 use super::raw::text;
-use super::{Desk, Grant, KEEP_ALIVE};
+use super::{Desk, Grant, KEEP_ALIVE, sight};
 use crate::pipeline::{ClientGone, Exchange, Outcome, Refusal};
 use crate::upstream::{ChangedList, Endpoint, ServerName, Subscription, UpstreamEvent};
 
@@ -53,7 +53,7 @@ pub(super) async fn run(
     grant: Grant,
 ) -> (Exchange, Outcome) {
     let mut events = desk.board.events();
-    let (wanted, subscriptions) = match honour(desk, &exchange, message, &grant) {
+    let (wanted, subscriptions) = match honour(desk, &exchange, message, &grant).await {
         Ok(honoured) => honoured,
         Err(refusal) => {
             let outcome = exchange.refusal(refusal);
@@ -86,7 +86,7 @@ pub(super) async fn run(
 
 /// Cuts the request down to what is served: kinds that a server offers to tell about, resources that exist and may be
 /// seen.
-fn honour(
+async fn honour(
     desk: &Desk,
     exchange: &Exchange,
     message: &Message,
@@ -121,16 +121,27 @@ fn honour(
             "params.notifications.resourceSubscriptions must be an array".into(),
         ));
     }
+    let mut found = Vec::new();
     for uri in array_items(uris).take(MAX_RESOURCES) {
         let Some(uri) = unquote(uri) else { continue };
-        let Ok(route) = federation.route_resource(&wanted.endpoint, Era::Modern, &uri) else {
-            continue;
-        };
+        if let Ok(route) = federation.route_resource(&wanted.endpoint, Era::Modern, &uri) {
+            found.push((uri, route));
+        }
+    }
+    let looking = grant.look(&|| {
+        let items = found.iter().map(|(uri, route)| {
+            let server = route.server.name.to_string();
+            (server, TargetKind::Resource, uri.to_string())
+        });
+        items.collect()
+    });
+    let visible = sight::in_time(exchange, looking).await?;
+    for (uri, route) in found {
         let offered = member(text(&route.link.hello.capabilities), "resources")
             .and_then(|kind| member(kind, "subscribe"))
             == Some("true");
         if offered
-            && grant.sees(&route.server.name, TargetKind::Resource, &uri)
+            && visible.shows(&route.server.name, TargetKind::Resource, &uri)
             && let Some(subscription) = desk.board.subscribe(&route.server.name, &uri)
         {
             subscriptions.push(subscription);
@@ -164,6 +175,7 @@ async fn serve(
                     && !grant
                         .under(&desk.board.load())
                         .sees(server, TargetKind::Resource, uri)
+                        .await
                 {
                     continue;
                 }

@@ -1,7 +1,8 @@
 //! Fourth stage: the request is answered, by the gateway itself or by a server.
 //!
 //! Read in this order: [`modern`] and [`legacy`] decide per era what a request needs, [`relay`] carries one request
-//! to a server and everything the server says back, [`upcall`] is the same for HTTP and child processes.
+//! to a server and everything the server says back, [`upcall`] is the same for HTTP and child processes. [`sight`] is what
+//! the caller may see of what is not asked for by name.
 
 mod again;
 mod headers;
@@ -14,6 +15,7 @@ mod passage;
 mod raw;
 mod relay;
 mod resume;
+mod sight;
 mod state;
 mod tasks;
 mod upcall;
@@ -28,7 +30,6 @@ use actix::{Actor, Context, Handler, Message};
 use http::HeaderMap;
 use tokio::sync::watch;
 use weir_plugin_protocol::UserPrincipal;
-use weir_plugin_protocol::role::{Access, Answer, TargetKind};
 
 use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Metrics, Outcome, Refusal, Stage, Target, intercept};
@@ -120,28 +121,6 @@ impl Grant {
             principal: self.principal.clone(),
             settings: federation.settings.clone(),
         }
-    }
-
-    /// Whether a list may show an item.
-    fn sees(&self, server: &ServerName, kind: TargetKind, name: &str) -> bool {
-        self.settings
-            .policy
-            .visible(&self.principal, server.as_str(), kind, name)
-    }
-
-    /// Whether the caller may have anything to do with a server, so that what goes to all servers may go to it too.
-    fn reaches(&self, server: &ServerName, method: &str) -> bool {
-        let access = Access {
-            method,
-            server: Some(server.as_str()),
-            kind: TargetKind::None,
-            name: None,
-            arguments: None,
-        };
-        matches!(
-            self.settings.policy.check_access(&self.principal, &access),
-            Answer::Now(Ok(()))
-        )
     }
 
     /// The headers that weir proves itself with at a server, if that is where the server still is.

@@ -8,14 +8,16 @@ use weir_plugin_protocol::mcp::{
     self, Era, MODERN_VERSIONS, Method, ModernRequest, Values, check_params, params_as_headers,
     result_response,
 };
+use weir_plugin_protocol::role::Answer;
 
 use super::raw::{join, text};
 use super::relay::Relay;
+use super::sight::{self, Visible};
 use super::upcall::{Contact, Upcall};
 use super::wait::within;
 use super::{Desk, Grant, again, headers, listen, names, passage, state};
 use crate::pipeline::{ClientRequest, Exchange, Outcome, Refusal, Target, Transport};
-use crate::upstream::{HelloAnswer, Link, ListKind, Route, ServerName};
+use crate::upstream::{Federation, HelloAnswer, Link, ListKind, Route, ServerName};
 
 /// How long weir's own answers to `server/discover` may be kept, in milliseconds.
 const DISCOVER_TTL_MS: u64 = 5_000;
@@ -105,34 +107,64 @@ fn list(desk: &Rc<Desk>, exchange: Exchange, message: Message, kind: ListKind, g
             ),
         );
     }
-    let (outcome, stale) = listed(desk, &exchange, &message, kind, &grant);
-    if stale.is_empty() {
-        return desk.finish(exchange, outcome);
+    let federation = desk.board.federation();
+    let grant = grant.under(&federation);
+    let endpoint = &exchange.arrival().endpoint;
+    let looking = grant.look_at(&federation, endpoint, Era::Modern, kind);
+    if let Answer::Now(visible) = &looking {
+        let (outcome, stale) = listed(&exchange, &message, kind, &federation, visible);
+        if stale.is_empty() {
+            return desk.finish(exchange, outcome);
+        }
     }
+    drop(looking);
     let desk = desk.clone();
     actix_rt::spawn(async move {
-        let refresh = stale
-            .iter()
-            .map(|server| desk.board.refresh(server, Era::Modern));
-        futures_util::future::join_all(refresh).await;
-        let (outcome, _) = listed(&desk, &exchange, &message, kind, &grant);
+        let listing = list_anew(&desk, &exchange, &message, kind, &grant);
+        let outcome = listing.await;
+        let outcome = outcome.unwrap_or_else(|refusal| exchange.refusal(refusal));
         desk.finish(exchange, outcome);
     });
 }
 
-/// The list as the snapshots have it, and the servers whose snapshots are too old.
-fn listed(
+/// The same where somebody has to be asked: the policy, or servers whose snapshots are too old.
+async fn list_anew(
     desk: &Desk,
     exchange: &Exchange,
     message: &Message,
     kind: ListKind,
     grant: &Grant,
+) -> Result<Outcome, Refusal> {
+    let endpoint = &exchange.arrival().endpoint;
+    let mut refreshed = false;
+    loop {
+        let federation = desk.board.federation();
+        let grant = grant.under(&federation);
+        let looking = grant.look_at(&federation, endpoint, Era::Modern, kind);
+        let visible = sight::in_time(exchange, looking).await?;
+        let (outcome, stale) = listed(exchange, message, kind, &federation, &visible);
+        if stale.is_empty() || refreshed {
+            return Ok(outcome);
+        }
+        let refresh = stale
+            .iter()
+            .map(|server| desk.board.refresh(server, Era::Modern));
+        futures_util::future::join_all(refresh).await;
+        refreshed = true;
+    }
+}
+
+/// The list as the snapshots have it, and the servers whose snapshots are too old.
+fn listed(
+    exchange: &Exchange,
+    message: &Message,
+    kind: ListKind,
+    federation: &Federation,
+    visible: &Visible<'_>,
 ) -> (Outcome, Vec<ServerName>) {
     let endpoint = &exchange.arrival().endpoint;
-    let federation = desk.board.federation();
-    let grant = &grant.under(&federation);
     let answer = federation.list(endpoint, Era::Modern, kind, |server, kind, name| {
-        grant.sees(server, kind, name)
+        visible.shows(server, kind, name)
     });
     let size: usize = answer.items.iter().map(|item| item.len() + 1).sum();
     let mut result = String::with_capacity(size + 256);
@@ -141,7 +173,7 @@ fn listed(
     result.push_str(r#"":["#);
     join(&mut result, &answer.items);
     // What one caller may see, another may not: only where everybody sees everything is the list everybody's.
-    let scope = if answer.private || !grant.settings.policy.unrestricted() {
+    let scope = if answer.private || !federation.settings.policy.unrestricted() {
         "private"
     } else {
         "public"

@@ -31,6 +31,7 @@ pub mod connections;
 pub mod interceptors;
 pub mod pins;
 pub mod reloads;
+pub mod roles;
 pub mod sessions;
 pub mod supervision;
 pub mod upstreams;
@@ -74,6 +75,8 @@ pub struct Metrics {
     pub supervision: supervision::SupervisionMetrics,
     /// The audit log.
     pub audit: audit::AuditMetrics,
+    /// Plugins that play a role.
+    pub roles: roles::RoleMetrics,
 }
 
 // === impl Metrics ===
@@ -100,6 +103,7 @@ impl Metrics {
             reloads: reloads::ReloadMetrics::register(&register)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,
             audit: audit::AuditMetrics::register(&register)?,
+            roles: roles::RoleMetrics::register(&register)?,
             registry,
             config,
         }))

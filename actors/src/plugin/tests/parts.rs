@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use weir_plugin_protocol::audit::LogEvent;
 use weir_plugin_protocol::identity::CredentialKind;
 use weir_plugin_protocol::{Credentials, Secret, UserPrincipal};
 
@@ -60,9 +61,10 @@ fn parts_in_memory_answer_as_the_contract_says() {
         };
         let auth = registry.auth_provider().unwrap();
         let user = auth.validate_credential(&key).await.unwrap();
-        assert_eq!(user.user_id, "desktop-user");
+        assert_eq!(user.principal.user_id, "desktop-user");
         let policy = registry.policy_evaluator().unwrap();
-        let decision = policy.check_access(&UserPrincipal::named("a"), "s").await;
+        let anybody = UserPrincipal::named("a");
+        let decision = policy.check_access(asks(&anybody)).await;
         assert!(decision.unwrap().allowed);
         let ask = async |name: &str, method: &str, params| {
             site.loader.get(name).unwrap().call(method, &params).await
@@ -96,17 +98,24 @@ fn events_go_into_the_audit_log() {
         let spec = PluginSpec::new("audit_sink", transport);
         site.loader.load(spec).await.unwrap();
         let sink = site.loader.registry().audit_sink().unwrap();
-        let event = json!({ "event_type": "tool.called", "user_id": "a", "result": "ok" });
-        let event = event.as_object().unwrap();
-        sink.log_event(event.clone()).await.unwrap();
+        let event = LogEvent {
+            event_type: "tool.called".to_owned(),
+            user_id: Some("a".to_owned()),
+            result: Some("ok".to_owned()),
+            ..LogEvent::default()
+        };
+        sink.log_event(&event).await.unwrap();
         assert_eq!(log.counters().accepted, 1);
-        let full = sink.log_event(event.clone()).await.unwrap_err();
+        let full = sink.log_event(&event).await.unwrap_err();
         assert_eq!(
             full,
             CallError::Refused("the audit queue is full".to_owned())
         );
-        let nameless = sink.log_event(serde_json::Map::new()).await.unwrap_err();
-        assert_eq!(nameless.to_string(), "params.event_type: missing");
+        let nameless = sink.log_event(&LogEvent::default()).await.unwrap_err();
+        assert_eq!(
+            nameless.to_string(),
+            "params.event_type: expected a text that is not empty"
+        );
         drop(writer);
     });
 }
@@ -128,7 +137,15 @@ fn an_empty_answer_lets_nobody_in() {
         assert!(refused.to_string().contains("user_id"), "{refused}");
         let policy = site.loader.registry().policy_evaluator().unwrap();
         let nobody = UserPrincipal::named("a");
-        let refused = policy.check_access(&nobody, "s").await.unwrap_err();
+        let refused = policy.check_access(asks(&nobody)).await.unwrap_err();
         assert!(refused.to_string().contains("allowed"), "{refused}");
     });
+}
+
+fn asks(principal: &UserPrincipal) -> Question<'_> {
+    Question {
+        principal,
+        mcp_server: "s",
+        detail: None,
+    }
 }

@@ -11,6 +11,7 @@ use weir_actors::builtin::Outside;
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::auth::Auth;
 use weir_actors::pipeline::Metrics;
+use weir_actors::plugged::Ensemble;
 use weir_actors::session::Sessions;
 use weir_actors::settings::Settings;
 use weir_actors::upstream::{Newcomer, Place, ServerConfig, ServerName, Succession};
@@ -46,6 +47,7 @@ pub(crate) struct KeeperParts {
     /// The servers that run.
     pub(crate) servers: Vec<(ServerName, ServerConfig)>,
     pub(crate) auth: Auth,
+    pub(crate) ensemble: Ensemble,
     pub(crate) settings: Arc<Settings>,
     pub(crate) outside: Outside,
     pub(crate) succession: Succession,
@@ -118,12 +120,13 @@ impl Keeper {
         let parts = &self.parts;
         let (source, overrides) = (parts.source.clone(), parts.overrides.clone());
         let (outside, auth) = (parts.outside.clone(), parts.auth.clone());
+        let ensemble = parts.ensemble.clone();
         let file = source.to_string();
         let reading = tokio::task::spawn_blocking(move || {
             let loaded = config::load_whole(&source, |config| overrides(config))
                 .map_err(|error| (error, config::named_files(&source)))?;
             // The files may have changed since they were checked.
-            let roles = Roles::load_after(&loaded.config, &outside, Some(&auth))
+            let roles = Roles::load_after(&loaded.config, &outside, &ensemble, Some(&auth))
                 .map_err(|text| (ConfigError::of_file(&file, &text), loaded.config.files()))?;
             Ok(Box::new(Reading { loaded, roles }))
         });

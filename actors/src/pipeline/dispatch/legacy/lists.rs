@@ -10,7 +10,7 @@ use weir_plugin_protocol::mcp::{Era, result_response};
 
 use super::super::raw::join;
 use super::super::upcall::{Contact, Said, Upcall, broken};
-use super::super::{Desk, Grant, headers};
+use super::super::{Desk, Grant, headers, sight};
 use super::handshake;
 use crate::pipeline::{Exchange, Outcome, Refusal};
 use crate::session::Session;
@@ -31,10 +31,11 @@ pub(super) async fn list(
 ) -> Outcome {
     let endpoint = &exchange.arrival().endpoint;
     let federation = exchange.arrival().snapshot.clone();
-    let asked = federation
-        .behind(endpoint)
-        .filter(|server| grant.reaches(&server.name, kind.method().as_str()));
-    let live = asked.filter_map(|server| {
+    let method = kind.method().as_str();
+    let reached = grant
+        .reached(federation.behind(endpoint), |server| &server.name, method)
+        .await;
+    let live = reached.into_iter().filter_map(|server| {
         let face = server.face(Era::Legacy)?;
         let Link::Http(target) = &face.link else {
             return None;
@@ -51,8 +52,13 @@ pub(super) async fn list(
     {
         federation = federation.with(server);
     }
+    let looking = grant.look_at(&federation, endpoint, Era::Legacy, kind);
+    let visible = match sight::in_time(exchange, looking).await {
+        Ok(visible) => visible,
+        Err(refusal) => return exchange.refusal(refusal),
+    };
     let answer = federation.list(endpoint, Era::Legacy, kind, |server, kind, name| {
-        grant.sees(server, kind, name)
+        visible.shows(server, kind, name)
     });
     let mut result = format!(r#"{{"{}":["#, kind.member());
     join(&mut result, &answer.items);

@@ -70,12 +70,13 @@ async fn keep(desk: Rc<Desk>, session: Arc<Session>, grant: Grant) {
     loop {
         let federation = desk.board.federation();
         let grant = grant.under(&federation);
-        let wanted = federation.behind(&session.endpoint).filter_map(|server| {
+        let servers = federation.behind(&session.endpoint);
+        let servers = grant.reached(servers, |server| &server.name, "GET").await;
+        let wanted = servers.into_iter().filter_map(|server| {
             let Link::Http(target) = &server.face(Era::Legacy)?.link else {
                 return None;
             };
-            let reached = grant.reaches(&server.name, "GET");
-            reached.then(|| (server.name.clone(), target.clone()))
+            Some((server.name.clone(), target.clone()))
         });
         let wanted: Vec<_> = wanted.collect();
         drop(federation);

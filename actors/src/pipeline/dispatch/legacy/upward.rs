@@ -50,14 +50,16 @@ pub(super) async fn carry(
         }
         _ => {
             let upstreams = session.open_upstreams();
-            let told = upstreams
-                .iter()
-                .filter(|(server, _)| grant.reaches(server, message.method()))
-                .map(|(server, upstream)| {
+            let telling = async {
+                let upstreams = upstreams.iter();
+                let told = grant.reached(upstreams, |(server, _)| server, message.method());
+                let told = told.await.into_iter().map(|(server, upstream)| {
                     let frame = message.raw().clone();
                     post(desk, server, &upstream.target, upstream, frame, grant)
                 });
-            let told = timeout(TELL_PATIENCE, join_all(told)).await;
+                join_all(told).await
+            };
+            let told = timeout(TELL_PATIENCE, telling).await;
             if !told.is_ok_and(|told| told.iter().all(Result::is_ok)) {
                 tracing::debug!("a notification of a client was not taken by every server");
             }
@@ -174,17 +176,21 @@ pub(super) async fn set_level(
             levels.join(", ")
         )));
     }
-    let servers = federation
-        .behind(endpoint)
-        .filter(|server| grant.reaches(&server.name, "logging/setLevel"));
-    let told = servers.filter_map(|server| {
-        let face = server.face(Era::Legacy)?.clone();
-        face.hello
-            .has("logging")
-            .then(|| tell_level(desk, session, server.name.clone(), face, message, grant))
-    });
-    let told = join_all(told);
-    if timeout_at(exchange.arrival().deadline, told).await.is_err() {
+    let telling = async {
+        let servers = federation.behind(endpoint);
+        let servers = grant.reached(servers, |server| &server.name, "logging/setLevel");
+        let told = servers.await.into_iter().filter_map(|server| {
+            let face = server.face(Era::Legacy)?.clone();
+            face.hello
+                .has("logging")
+                .then(|| tell_level(desk, session, server.name.clone(), face, message, grant))
+        });
+        join_all(told).await
+    };
+    if timeout_at(exchange.arrival().deadline, telling)
+        .await
+        .is_err()
+    {
         tracing::warn!("not every server has taken the log level in time");
     }
     session.set_level(message.field(Field::Level).unwrap_or_default());
