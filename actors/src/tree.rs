@@ -82,17 +82,8 @@ impl Seed {
                 .intensity(Intensity::ROOT)
                 .configured(&config.root),
             pipelines: SupervisorSpec::dynamic("pipelines").configured(&config.pipelines),
-            plugins: SupervisorSpec::dynamic("plugins")
-                .quarantining()
-                .configured(&config.plugins),
-            upstreams: match config.upstreams.is_coupled() {
-                true => {
-                    SupervisorSpec::with_config("upstreams", Strategy::OneForOne, &config.upstreams)
-                }
-                false => SupervisorSpec::dynamic("upstreams")
-                    .quarantining()
-                    .configured(&config.upstreams),
-            },
+            plugins: instances("plugins", &config.plugins),
+            upstreams: instances("upstreams", &config.upstreams),
             config,
         }
     }
@@ -162,6 +153,17 @@ impl Seed {
             upstreams,
             plugins,
         })
+    }
+}
+
+/// A group of independent children that come and go, each quarantined when it is exhausted; or, if the operator ties
+/// them together, one whose children share their fate.
+fn instances(name: &'static str, config: &GroupConfig) -> SupervisorSpec {
+    match config.is_coupled() {
+        true => SupervisorSpec::with_config(name, Strategy::OneForOne, config),
+        false => SupervisorSpec::dynamic(name)
+            .quarantining()
+            .configured(config),
     }
 }
 

@@ -52,6 +52,7 @@ async fn plugins_in_memory_are_supervised_and_shown() {
         json!({
             "name": key, "key": key, "role": key, "transport": "in-memory", "state": "active",
             "generation": 1, "restarts": 0, "quarantined": false, "version": version,
+            "in_flight": 0, "waiting": 0, "calls": {},
         })
     };
     assert_eq!(

@@ -1,5 +1,6 @@
 //! How a plugin is spoken to, whatever carries the words.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,12 @@ pub trait PluginTransport: Send + Sync + 'static {
     /// # Errors
     /// Why it cannot be reached. The attempt is repeated after a while.
     fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn PluginClient>, ConnectError>>;
+
+    /// The files that an instance is made of: the program, and the scripts that it is told to run. Another file in the
+    /// place of one of them is another plugin. By default none.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 /// Why a plugin cannot be reached.
@@ -148,6 +155,23 @@ impl<'a> Call<'a> {
 // === impl CallError ===
 
 impl CallError {
+    /// How the call ended, in a word from a closed set: fit for a metric's label.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::NotRunning => "not_running",
+            Self::Unreachable(_) => "unreachable",
+            Self::Closed => "closed",
+            Self::Busy => "busy",
+            Self::Timeout => "timeout",
+            Self::Lost(_) => "lost",
+            Self::UnknownMethod(_) => "unknown_method",
+            Self::Refused(_) => "refused",
+            Self::Malformed(_) => "malformed",
+            Self::TooLarge => "too_large",
+        }
+    }
+
     /// Whether the same call may succeed a little later.
     pub fn is_retryable(&self) -> bool {
         matches!(

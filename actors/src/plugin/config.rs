@@ -11,6 +11,9 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeserializeDerive, Serialize};
 use weir_plugin_protocol::Secret;
 
+use super::health::HealthConfig;
+use super::integrity::OnChange;
+use super::limits::Limits;
 use super::roles::Role;
 use super::versions::Requires;
 use crate::intercept::InterceptorConfig;
@@ -20,6 +23,7 @@ use crate::upstream::http::AddressRule;
 
 /// What a manifest beside a program is called.
 const MANIFESTS: [&str; 2] = ["weir-plugin.yaml", "weir-plugin.json"];
+use crate::supervisor::ChildConfig;
 
 /// Plugins by name. An entry that is named after a role plays it.
 #[derive(Clone, Debug, Default, PartialEq, DeserializeDerive, Serialize, JsonSchema)]
@@ -86,6 +90,18 @@ pub struct PluginEntry {
     /// How closely it is asked; for the role `policy_evaluator`. Default `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decides: Option<Decides>,
+    /// How much it may be asked to do, and how long anything of it may take.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How it is asked whether it can serve.
+    #[serde(default)]
+    pub health: HealthConfig,
+    /// When it is started again, and what happens when that is too often. What is absent is as `supervision.plugins` says.
+    #[serde(default, skip_serializing)]
+    pub supervision: ChildConfig,
+    /// What happens when a file that it was started from is replaced. Default `reload`.
+    #[serde(default)]
+    pub on_change: OnChange,
 }
 
 /// How to start a plugin process. One of type `subprocess` prints `PORT=<n>` and then answers HTTP on that port of the

@@ -1,45 +1,33 @@
-//! The life of a plugin: its states, and who is told of it.
+//! The life of a plugin: its states, the steps between them, and who is told.
+//!
+//! A step that does not exist does not compile: whoever leads a plugin through its life holds a [`Life`] whose type
+//! says where it stands, and a step takes it away and gives the next one.
+//!
+//! ```compile_fail
+//! # use weir_actors::plugin::lifecycle::{Life, stage};
+//! // A plugin that was not connected to is not active.
+//! fn skip(life: Life<stage::Loading>) -> Life<stage::Active> {
+//!     life.enter()
+//! }
+//! ```
+//! ```compile_fail
+//! # use weir_actors::plugin::lifecycle::{Life, stage};
+//! // No two steps begin at the same place.
+//! fn fork(life: Life<stage::Active>) -> (Life<stage::Error>, Life<stage::ShuttingDown>) {
+//!     (life.enter(), life.enter())
+//! }
+//! ```
+
+mod hooks;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
-use thiserror::Error;
 use tokio::sync::watch;
-use tracing::{info, warn};
 
-/// What a plugin is called, what carries it, and its version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PluginInfo {
-    /// Its name, unique among the plugins.
-    pub name: String,
-    /// Its transport.
-    pub r#type: &'static str,
-    /// What it says its version is; `unknown` until it was connected and if it does not say.
-    pub version: String,
-}
-
-/// Hears of the life of plugins. Called on the plugins' thread in the order of events, so it must not block. By default
-/// nothing is done.
-pub trait LifecycleHooks: Send + Sync + 'static {
-    /// The plugin is registered and serves, for the first time since it was loaded.
-    fn on_start(&self, _info: &PluginInfo) {}
-
-    /// The plugin was stopped as asked. The error is what went wrong while it was closed, or why it did not serve.
-    fn on_stop(&self, _info: &PluginInfo, _error: Option<&str>) {}
-
-    /// The plugin could not be started, or ended by itself. It will be tried again.
-    fn on_error(&self, _info: &PluginInfo, _error: &str) {}
-
-    /// A new instance serves: after failures, of which `attempt` is the number since it last served, or after a
-    /// reload, where it is 1.
-    fn on_restart(&self, _info: &PluginInfo, _attempt: u32) {}
-}
-
-/// Does nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoHooks;
-
-/// Writes to the log.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LoggingHooks;
+pub use hooks::{LifecycleHooks, LoggingHooks, NoHooks, PluginInfo};
 
 /// What a plugin is doing.
 ///
@@ -68,168 +56,164 @@ pub enum PluginState {
     Stopped,
 }
 
-/// A step that a plugin's life does not have.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a plugin cannot go from {from:?} to {to:?}")]
-pub struct IllegalTransition {
-    /// The state that it is in, and stays in.
-    pub from: PluginState,
-    /// The state that it cannot go to from there.
-    pub to: PluginState,
+/// The life of one plugin, standing at `S`. There is one for each plugin.
+#[must_use = "a life that nobody leads stands still for ever"]
+pub struct Life<S> {
+    lifecycle: Lifecycle,
+    stage: PhantomData<S>,
 }
 
-/// The one place that holds a plugin's state. There is no way to set it but [`Lifecycle::enter`].
-#[derive(Debug)]
-pub struct Lifecycle(watch::Sender<PluginState>);
+/// Shows where the life of a plugin stands. Cheap to clone; all clones show the same.
+#[derive(Clone, Debug)]
+pub struct Lifecycle(Arc<watch::Sender<Moment>>);
 
-// === impl LifecycleHooks ===
+/// What is to be seen of a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What the plugin is doing.
+    pub state: PluginState,
+    /// How often it was begun to be loaded.
+    pub attempts: u64,
+}
 
-impl LifecycleHooks for NoHooks {}
+/// Where a life can stand.
+pub trait Stage: stage::Sealed {
+    /// The same for those who look on.
+    const STATE: PluginState;
+}
 
-impl LifecycleHooks for LoggingHooks {
-    fn on_start(&self, plugin: &PluginInfo) {
-        let PluginInfo {
-            name,
-            r#type,
-            version,
-        } = plugin;
-        info!(plugin = %name, r#type, version, "plugin started");
+/// A step of a life.
+pub trait LeadsTo<Next: Stage>: Stage {}
+
+/// Declares where a life can stand and the steps from there: the one table of legal transitions.
+macro_rules! lives {
+    ($($from:ident => $($to:ident)|+;)+) => {
+        /// The places where a life can stand, as types.
+        pub mod stage {
+            use super::{LeadsTo, PluginState, Stage};
+
+            /// Nobody adds places.
+            pub trait Sealed {}
+
+            $(
+                #[doc = concat!("See [`PluginState::", stringify!($from), "`].")]
+                #[derive(Debug)]
+                pub enum $from {}
+
+                impl Sealed for $from {}
+
+                impl Stage for $from {
+                    const STATE: PluginState = PluginState::$from;
+                }
+
+                $(impl LeadsTo<$to> for $from {})+
+            )+
+        }
+
+        impl PluginState {
+            /// Every state, in the order of a life.
+            pub const ALL: [Self; 7] = [$(Self::$from),+];
+
+            /// Whether `next` may follow.
+            pub fn may_become(self, next: Self) -> bool {
+                match (self, next) {
+                    $($((Self::$from, Self::$to) => true,)+)+
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+lives! {
+    Discovered => Loading | ShuttingDown;
+    Loading => Authenticating | Error | ShuttingDown;
+    Authenticating => Active | Error | ShuttingDown;
+    Active => Error | ShuttingDown;
+    Error => Loading | ShuttingDown;
+    ShuttingDown => Stopped;
+    Stopped => Loading;
+}
+
+// === impl Life ===
+
+impl Life<stage::Discovered> {
+    /// The life of a plugin that is configured.
+    pub fn discovered() -> Self {
+        let first = Moment {
+            state: PluginState::Discovered,
+            attempts: 0,
+        };
+        Self {
+            lifecycle: Lifecycle(Arc::new(watch::Sender::new(first))),
+            stage: PhantomData,
+        }
     }
+}
 
-    fn on_stop(&self, plugin: &PluginInfo, error: Option<&str>) {
-        match error {
-            None => info!(plugin = %plugin.name, "plugin stopped"),
-            Some(error) => warn!(plugin = %plugin.name, error, "plugin did not stop cleanly"),
+impl<S: Stage> Life<S> {
+    /// Takes a step.
+    pub fn enter<Next: Stage>(self) -> Life<Next>
+    where
+        S: LeadsTo<Next>,
+    {
+        self.lifecycle.0.send_modify(|moment| {
+            moment.state = Next::STATE;
+            moment.attempts += u64::from(Next::STATE == PluginState::Loading);
+        });
+        Life {
+            lifecycle: self.lifecycle,
+            stage: PhantomData,
         }
     }
 
-    fn on_error(&self, plugin: &PluginInfo, error: &str) {
-        warn!(plugin = %plugin.name, error, "plugin failed");
+    /// For those who look on.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+}
+
+impl<S: Stage> fmt::Debug for Life<S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Life<{:?}>", S::STATE)
+    }
+}
+
+// === impl Lifecycle ===
+
+impl Lifecycle {
+    /// The state.
+    pub fn state(&self) -> PluginState {
+        self.0.borrow().state
     }
 
-    fn on_restart(&self, plugin: &PluginInfo, attempt: u32) {
-        warn!(plugin = %plugin.name, attempt, version = plugin.version, "plugin restarted");
+    /// How often it was begun to be loaded.
+    pub fn attempts(&self) -> u64 {
+        self.0.borrow().attempts
+    }
+
+    /// Follows the state.
+    pub fn watch(&self) -> watch::Receiver<Moment> {
+        self.0.subscribe()
     }
 }
 
 // === impl PluginState ===
 
 impl PluginState {
-    /// Every state, in the order of a life.
-    pub const ALL: [PluginState; 7] = [
-        Self::Discovered,
-        Self::Loading,
-        Self::Authenticating,
-        Self::Active,
-        Self::Error,
-        Self::ShuttingDown,
-        Self::Stopped,
-    ];
-
-    /// Whether `next` may follow.
-    pub fn may_become(self, next: Self) -> bool {
-        use PluginState::{
-            Active, Authenticating, Discovered, Error, Loading, ShuttingDown, Stopped,
-        };
-        matches!(
-            (self, next),
-            (Discovered | Error | Stopped, Loading)
-                | (Loading, Authenticating)
-                | (Authenticating, Active)
-                | (Loading | Authenticating | Active, Error)
-                | (
-                    Discovered | Loading | Authenticating | Active | Error,
-                    ShuttingDown
-                )
-                | (ShuttingDown, Stopped)
-        )
-    }
-}
-
-// === impl Lifecycle ===
-
-impl Default for Lifecycle {
-    fn default() -> Self {
-        Self(watch::Sender::new(PluginState::Discovered))
-    }
-}
-
-impl Lifecycle {
-    /// The state.
-    pub fn state(&self) -> PluginState {
-        *self.0.borrow()
-    }
-
-    /// Goes to another state.
-    ///
-    /// # Errors
-    /// There is no such step; the state stays what it is.
-    pub fn enter(&self, next: PluginState) -> Result<(), IllegalTransition> {
-        let mut refused = None;
-        self.0.send_if_modified(|state| {
-            let legal = state.may_become(next);
-            if legal {
-                *state = next;
-            } else {
-                refused = Some(IllegalTransition {
-                    from: *state,
-                    to: next,
-                });
-            }
-            legal
-        });
-        refused.map_or(Ok(()), Err)
-    }
-
-    /// Follows the state.
-    pub fn watch(&self) -> watch::Receiver<PluginState> {
-        self.0.subscribe()
+    /// The word for it in logs and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Discovered => "discovered",
+            Self::Loading => "loading",
+            Self::Authenticating => "authenticating",
+            Self::Active => "active",
+            Self::Error => "error",
+            Self::ShuttingDown => "shutting_down",
+            Self::Stopped => "stopped",
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn no_life_takes_an_illegal_step(steps in prop::collection::vec(0usize..7, 0..64)) {
-            let life = Lifecycle::default();
-            let mut trace = vec![life.state()];
-            for step in steps {
-                let (before, next) = (life.state(), PluginState::ALL[step]);
-                match life.enter(next) {
-                    Ok(()) => trace.push(next),
-                    Err(refused) => {
-                        prop_assert_eq!(refused, IllegalTransition { from: before, to: next });
-                        prop_assert_eq!(life.state(), before);
-                    }
-                }
-                prop_assert_eq!(life.state(), *trace.last().unwrap());
-            }
-            for pair in trace.windows(2) {
-                match pair[1] {
-                    PluginState::Discovered => prop_assert!(false, "discovered twice"),
-                    PluginState::Authenticating => prop_assert_eq!(pair[0], PluginState::Loading),
-                    PluginState::Active => prop_assert_eq!(pair[0], PluginState::Authenticating),
-                    PluginState::Stopped => prop_assert_eq!(pair[0], PluginState::ShuttingDown),
-                    PluginState::ShuttingDown => prop_assert_ne!(pair[0], PluginState::Stopped),
-                    PluginState::Loading | PluginState::Error => {}
-                }
-                prop_assert_ne!(pair[0], pair[1]);
-            }
-        }
-    }
-
-    #[test]
-    fn every_state_can_be_left_and_stopped() {
-        for state in PluginState::ALL {
-            let next = PluginState::ALL
-                .into_iter()
-                .filter(|next| state.may_become(*next));
-            assert!(next.count() > 0, "{state:?}");
-        }
-    }
-}
+mod tests;

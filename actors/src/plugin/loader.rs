@@ -8,16 +8,23 @@ use std::time::Duration;
 use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::handle::{PluginHandle, PluginSpec, Record};
+use super::handle::{PluginHandle, PluginSpec};
 use super::instance::PluginActor;
 use super::lifecycle::{LifecycleHooks, PluginInfo, PluginState};
+use super::limits::CLOSE_PATIENCE;
+use super::record::{Quarantine, Record};
 use super::registry::Registry;
 use super::roles::Role;
-use crate::supervisor::{ChildSpec, ChildState, CommandError, SupervisorHandle};
+use super::tenure::Rest;
+use crate::pipeline::metrics::plugins::{PluginMeter, PluginMetrics};
+use crate::supervisor::{
+    ChildSpec, ChildState, CommandError, EventKind, SupervisionEvent, SupervisorHandle,
+};
 
-/// How long a plugin may take from loading to serving. More than its actor waits for each step together.
-const LOAD_PATIENCE: Duration = Duration::from_secs(45);
+/// How much longer than a plugin may take to start its loader waits: the one before it may have to be closed.
+const SPARE: Duration = Duration::from_secs(5);
 
 /// The plugins of a gateway. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -27,6 +34,7 @@ struct Shelf {
     group: SupervisorHandle,
     registry: Arc<Registry>,
     hooks: Arc<dyn LifecycleHooks>,
+    metrics: Option<PluginMetrics>,
     plugins: Mutex<BTreeMap<String, PluginHandle>>,
 }
 
@@ -48,8 +56,20 @@ pub struct PluginView {
     pub generation: u64,
     /// How often its actor was restarted.
     pub restarts: u64,
-    /// Whether it was restarted too often and is only tried now and then.
+    /// Whether it was restarted too often and is only tried now and then, or is not what it was and is kept down.
     pub quarantined: bool,
+    /// Seconds until it is tried again, if it is quarantined and tried again at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_in_seconds: Option<f64>,
+    /// Questions for its health in a row that were answered badly or not at all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missed: u32,
+    /// Calls under way.
+    pub in_flight: usize,
+    /// Calls that wait for their turn.
+    pub waiting: usize,
+    /// How its calls ended so far: how many, by outcome.
+    pub calls: BTreeMap<&'static str, u64>,
     /// What it says its version is.
     pub version: String,
     /// Why it does not serve.
@@ -94,10 +114,30 @@ impl Loader {
         registry: Arc<Registry>,
         hooks: Arc<dyn LifecycleHooks>,
     ) -> Self {
+        Self::build(group, registry, hooks, None)
+    }
+
+    /// The same, and what becomes of the plugins and their calls is counted.
+    pub fn counted(
+        group: SupervisorHandle,
+        registry: Arc<Registry>,
+        hooks: Arc<dyn LifecycleHooks>,
+        metrics: PluginMetrics,
+    ) -> Self {
+        Self::build(group, registry, hooks, Some(metrics))
+    }
+
+    fn build(
+        group: SupervisorHandle,
+        registry: Arc<Registry>,
+        hooks: Arc<dyn LifecycleHooks>,
+        metrics: Option<PluginMetrics>,
+    ) -> Self {
         Self(Arc::new(Shelf {
             group,
             registry,
             hooks,
+            metrics,
             plugins: Mutex::default(),
         }))
     }
@@ -116,10 +156,17 @@ impl Loader {
         if plugins.contains_key(&plugin.name) {
             return Err(LoadError::Duplicate(plugin.name));
         }
-        let handle = PluginHandle(Arc::new(Record::new(plugin)));
+        let metrics = self.0.metrics.as_ref();
+        let meter =
+            metrics.map_or_else(PluginMeter::default, |metrics| metrics.meter(&plugin.name));
+        let handle = PluginHandle(Arc::new(Record::new(plugin, meter)));
         plugins.insert(handle.name().to_owned(), handle.clone());
+        Ok(self.actor(&handle).child())
+    }
+
+    fn actor(&self, handle: &PluginHandle) -> PluginActor {
         let (registry, hooks) = (self.0.registry.clone(), self.0.hooks.clone());
-        Ok(PluginActor::child(handle, registry, hooks))
+        PluginActor::new(handle.clone(), registry, hooks)
     }
 
     /// Loads a plugin and returns when it serves. If it does not, nothing of it stays.
@@ -134,7 +181,7 @@ impl Loader {
             return Err(LoadError::Supervision { name, source });
         }
         let handle = self.known(&name)?;
-        if let Err(failed) = settled(&handle).await {
+        if let Err(failed) = settled(&handle, 0).await {
             let _gone = self.unload(&name).await;
             return Err(failed);
         }
@@ -154,7 +201,7 @@ impl Loader {
                 return Err(LoadError::Supervision { name, source });
             }
         }
-        self.bury(&handle);
+        self.bury(&handle).await;
         let mut plugins = self.plugins();
         if plugins
             .get(name)
@@ -180,20 +227,16 @@ impl Loader {
     }
 
     /// Makes another instance of a plugin, and when it serves retires the one before: no call fails. A plugin that
-    /// does not serve is tried at once.
+    /// does not serve is restarted.
     ///
     /// # Errors
     /// No plugin has this name, or the new instance does not serve; then the old one goes on.
     pub async fn reload(&self, name: &str) -> Result<(), LoadError> {
         let handle = self.known(name)?;
         if handle.state() != PluginState::Active {
-            let restarted = self.0.group.restart_child(name).await;
-            restarted.map_err(|source| LoadError::Supervision {
-                name: name.to_owned(),
-                source,
-            })?;
-            return restarted_and_settled(&handle).await;
+            return self.restart(name).await;
         }
+        handle.0.trust_anew();
         let (reload, done) = oneshot::channel();
         let failed = |reason: &str| LoadError::Failed {
             name: name.to_owned(),
@@ -202,11 +245,62 @@ impl Loader {
         if handle.0.reloads.try_send(reload).is_err() {
             return Err(failed("it is being reloaded already"));
         }
-        match tokio::time::timeout(LOAD_PATIENCE, done).await {
+        match tokio::time::timeout(patience(&handle), done).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(reason))) => Err(failed(&reason)),
             Ok(Err(_)) => Err(failed("it ended while it was reloaded")),
             Err(_) => Err(failed("it takes too long")),
+        }
+    }
+
+    /// Stops a plugin, if it runs, starts it anew, whatever it did before, and returns when it serves. Failures and
+    /// quarantine are forgotten. Calls fail meanwhile.
+    ///
+    /// # Errors
+    /// No plugin has this name, or it does not serve. Then it is tried again as its supervision says.
+    pub async fn restart(&self, name: &str) -> Result<(), LoadError> {
+        let handle = self.known(name)?;
+        handle.0.trust_anew();
+        handle.0.quarantine.store(None);
+        let attempts = handle.0.lifecycle.attempts();
+        let group = &self.0.group;
+        let restarted = match group.restart_child(name).await {
+            // It was temporary, and was forgotten when it ended.
+            Err(CommandError::Unknown(_)) => group.start_child(self.actor(&handle).child()).await,
+            restarted => restarted,
+        };
+        restarted.map_err(|source| LoadError::Supervision {
+            name: name.to_owned(),
+            source,
+        })?;
+        settled(&handle, attempts).await
+    }
+
+    /// Takes note of what happens in the supervision tree: which plugins are restarted, are quarantined, and recover.
+    /// Events of other groups are none of its business.
+    pub fn hear(&self, event: &SupervisionEvent) {
+        let group = event.supervisor.rsplit('/').next();
+        if group != Some(&**self.0.group.name()) {
+            return;
+        }
+        let Some(handle) = self.get(&event.child) else {
+            return;
+        };
+        let record = &handle.0;
+        match &event.kind {
+            EventKind::RestartScheduled { .. } => record.meter.restarted(),
+            EventKind::Quarantined { trial } => {
+                let quarantine = Quarantine {
+                    trial: Some(Instant::now() + *trial),
+                };
+                record.quarantine.store(Some(Arc::new(quarantine)));
+                self.0.hooks.on_quarantined(&handle.info(), Some(*trial));
+            }
+            EventKind::Recovered => {
+                record.quarantine.store(None);
+                self.0.hooks.on_recovered(&handle.info());
+            }
+            _ => {}
         }
     }
 
@@ -233,15 +327,28 @@ impl Loader {
             let child = tree.child(name);
             let record = &plugin.0;
             let info = record.info.load();
+            let quarantine = record.quarantine.load().as_deref().copied();
+            let is_held = quarantine.is_some_and(|quarantine| quarantine.trial.is_none());
+            let is_aside = child.is_some_and(|child| child.state == ChildState::Quarantined);
+            let trial = quarantine.and_then(|quarantine| quarantine.trial);
+            let trial_in = trial.filter(|_| is_aside).map(|trial| {
+                let left = trial.saturating_duration_since(Instant::now());
+                left.as_secs_f64()
+            });
             PluginView {
                 name: name.clone(),
                 key: record.spec.key.clone(),
                 role: record.spec.role.map(Role::key),
                 transport: info.r#type,
                 state: plugin.state(),
-                generation: record.generation.load(Ordering::Relaxed),
+                generation: info.generation,
                 restarts: child.map_or(0, |child| child.restarts),
-                quarantined: child.is_some_and(|child| child.state == ChildState::Quarantined),
+                quarantined: is_held || is_aside,
+                trial_in_seconds: trial_in,
+                missed: record.missed.load(Ordering::Relaxed),
+                in_flight: record.in_flight(),
+                waiting: record.queue.len(),
+                calls: record.meter.outcomes(),
                 version: info.version.clone(),
                 error: record.error.load().as_deref().cloned(),
             }
@@ -250,16 +357,12 @@ impl Loader {
     }
 
     /// Ends the life of a plugin whose actor is gone, unless the actor did: it was down, or killed.
-    fn bury(&self, handle: &PluginHandle) {
+    async fn bury(&self, handle: &PluginHandle) {
         let record = &handle.0;
-        if record.life.state() != PluginState::Stopped {
-            if record.life.state() != PluginState::ShuttingDown {
-                record.enter(PluginState::ShuttingDown);
-            }
-            if let Some(role) = handle.role() {
-                self.0.registry.unregister(role, handle);
-            }
-            record.enter(PluginState::Stopped);
+        let actor = self.actor(handle);
+        let mut desk = record.desk.lock().await;
+        if Rest::bury(&mut desk.rest, &actor) {
+            actor.unregister();
             let error = record.error.load();
             let error = error.as_deref().map(String::as_str);
             self.0.hooks.on_stop(&handle.info(), error);
@@ -280,24 +383,25 @@ impl Loader {
     }
 }
 
-/// Waits until a plugin serves, or does not.
-async fn settled(handle: &PluginHandle) -> Result<(), LoadError> {
-    settles(handle, &[PluginState::Error, PluginState::Stopped]).await
+/// How long a plugin may take to serve after it was asked to, the end of the one before it included.
+fn patience(handle: &PluginHandle) -> Duration {
+    let limits = &handle.0.spec.upkeep.limits;
+    limits.start_timeout.0 + limits.drain_timeout.0 + 2 * CLOSE_PATIENCE + SPARE
 }
 
-/// The same, where it may still be in error.
-async fn restarted_and_settled(handle: &PluginHandle) -> Result<(), LoadError> {
-    let mut states = handle.0.life.watch();
-    let begun = states.wait_for(|state| *state != PluginState::Error);
-    let _begun = tokio::time::timeout(LOAD_PATIENCE, begun).await;
-    settles(handle, &[PluginState::Error]).await
-}
-
-async fn settles(handle: &PluginHandle, bad: &[PluginState]) -> Result<(), LoadError> {
-    let mut states = handle.0.life.watch();
-    let settled = states.wait_for(|state| *state == PluginState::Active || bad.contains(state));
-    let state = match tokio::time::timeout(LOAD_PATIENCE, settled).await {
-        Ok(Ok(state)) => Some(*state),
+/// Waits until an attempt after so many has come to serve, or has not.
+async fn settled(handle: &PluginHandle, attempts: u64) -> Result<(), LoadError> {
+    let mut moments = handle.0.lifecycle.watch();
+    let settled = moments.wait_for(|moment| {
+        let state = moment.state;
+        let is_settled = matches!(
+            state,
+            PluginState::Active | PluginState::Error | PluginState::Stopped
+        );
+        moment.attempts > attempts && is_settled
+    });
+    let state = match tokio::time::timeout(patience(handle), settled).await {
+        Ok(Ok(moment)) => Some(moment.state),
         Ok(Err(_)) | Err(_) => None,
     };
     if state == Some(PluginState::Active) {
@@ -311,4 +415,9 @@ async fn settles(handle: &PluginHandle, bad: &[PluginState]) -> Result<(), LoadE
         name: handle.name().to_owned(),
         reason: reason.to_owned(),
     })
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

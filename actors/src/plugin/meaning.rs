@@ -13,6 +13,7 @@ use super::config::{
 };
 use super::dependencies::{Dependencies, DependencyError};
 use super::roles::{InMemory, Role};
+use super::upkeep::Upkeep;
 use super::versions::{Manifest, Requires};
 use crate::admission::ServerLimitsConfig;
 use crate::upstream::HttpConfig;
@@ -132,6 +133,9 @@ impl PluginsConfig {
                     &format!(".interceptor.{below}"),
                     text,
                 ));
+            }
+            if let Err((below, text)) = Upkeep::of(entry).check() {
+                errors.push(PluginConfigError::at(key, &below, text));
             }
             match entry.provider(key, role) {
                 Ok(provider) => plugins.push(Plugin {

@@ -14,7 +14,8 @@ use weir_plugin_protocol::{Credentials, Secret, UserPrincipal};
 
 use super::answer;
 use super::client::CallError;
-use super::handle::{CALL_DEADLINE, PluginHandle};
+use super::handle::PluginHandle;
+use super::limits::CALL_DEADLINE;
 
 /// The longest name of a user or tenant that a plugin may say, in bytes: it goes into every record.
 const MAX_IDENTITY_BYTES: usize = 256;

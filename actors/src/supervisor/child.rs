@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
 use super::body::{ActorLaunch, Launch, TaskLaunch};
+use super::config::ChildConfig;
 use super::context::ChildContext;
 use super::intensity::Intensity;
 use super::slot::Slot;
@@ -22,6 +23,8 @@ pub struct ChildSpec {
     pub(crate) name: Arc<str>,
     pub(crate) kind: Kind,
     pub(crate) policy: ChildPolicy,
+    /// What the operator says about this child where the child itself is configured.
+    pub(crate) config: ChildConfig,
     pub(crate) placement: Placement,
     pub(crate) reports_ready: bool,
     pub(crate) launch: Arc<dyn Launch>,
@@ -175,6 +178,7 @@ impl ChildSpec {
             name,
             kind,
             policy: ChildPolicy::default(),
+            config: ChildConfig::default(),
             placement: Placement::Here,
             reports_ready: false,
             launch,
@@ -196,6 +200,13 @@ impl ChildSpec {
     #[must_use]
     pub fn with_policy(mut self, policy: ChildPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Lets what an operator configured for this child win over everything that is configured for its group.
+    #[must_use]
+    pub fn configured(mut self, config: ChildConfig) -> Self {
+        self.config = config;
         self
     }
 

@@ -11,12 +11,13 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::backoff::Backoff;
 use super::child::{ChildPolicy, OnExhausted, Restart, Shutdown};
@@ -52,7 +53,7 @@ pub struct GroupConfig {
     /// What a failed child means for its siblings: `one_for_one`, `one_for_all` or `rest_for_one`. Built in:
     /// `rest_for_one` for `audit` and `pipeline`, else `one_for_one`. For `upstreams` anything but `one_for_one` makes
     /// every death of a server's process a failure of the server, which its siblings share; nothing is quarantined
-    /// then. Not for `plugins` and `pipelines`, whose children are independent.
+    /// then. The same holds for `plugins`. Not for `pipelines`, whose children are independent.
     pub strategy: Option<Strategy>,
     /// Restarts allowed within `period`: of all children together, or of each child if `on_exhausted` is
     /// `quarantine`. Built in: 5.
@@ -192,11 +193,7 @@ impl GroupConfig {
         }
         .apply(&mut policy);
         if let Some(child) = self.children.get(&**name) {
-            child.apply(&mut policy);
-            let counted_apart = child.intensity.is_some() || child.period.is_some();
-            if counted_apart && policy.on_exhausted == OnExhausted::Escalate {
-                return Err(SpecError::CountedTogether(Arc::clone(name)));
-            }
+            child.overrule(name, &mut policy)?;
         }
         Ok(policy)
     }
@@ -231,6 +228,20 @@ impl<'de> Deserialize<'de> for GroupConfig {
 // === impl ChildConfig ===
 
 impl ChildConfig {
+    /// Puts it over what holds for the child of this name without it.
+    pub(crate) fn overrule(
+        &self,
+        name: &Arc<str>,
+        policy: &mut ChildPolicy,
+    ) -> Result<(), SpecError> {
+        self.apply(policy);
+        let counted_apart = self.intensity.is_some() || self.period.is_some();
+        if counted_apart && policy.on_exhausted == OnExhausted::Escalate {
+            return Err(SpecError::CountedTogether(Arc::clone(name)));
+        }
+        Ok(())
+    }
+
     fn apply(&self, policy: &mut ChildPolicy) {
         policy.restart = self.restart.unwrap_or(policy.restart);
         policy.significant = self.significant.unwrap_or(policy.significant);
@@ -314,6 +325,21 @@ impl<'de> Deserialize<'de> for BackoffConfig {
 }
 
 // === impl Heartbeat ===
+
+impl fmt::Display for Heartbeat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => formatter.write_str("off"),
+            Self::Every(interval) => Span(*interval).fmt(formatter),
+        }
+    }
+}
+
+impl Serialize for Heartbeat {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl FromStr for Heartbeat {
     type Err = NotADuration;

@@ -129,6 +129,7 @@ impl SupervisorSpec {
             child.policy.intensity = self.intensity;
         }
         child.policy = self.config.resolve(&child.name, &child.policy)?;
+        child.config.overrule(&child.name, &mut child.policy)?;
         group::check(
             &child.name,
             &child.policy,

@@ -49,16 +49,11 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
             ),
         );
     }
-    for (group, supervision) in [
-        ("plugins", &config.supervision.plugins),
-        ("pipelines", &config.supervision.pipelines),
-    ] {
-        if supervision.is_coupled() {
-            refuse(
-                &format!("supervision.{group}.strategy"),
-                "the children of this group are independent of each other; remove it, or write `one_for_one`".to_owned(),
-            );
-        }
+    if config.supervision.pipelines.is_coupled() {
+        refuse(
+            "supervision.pipelines.strategy",
+            "the children of this group are independent of each other; remove it, or write `one_for_one`".to_owned(),
+        );
     }
     if let Err(error) = crate::observe::filter(&config.log.level) {
         refuse(

@@ -165,6 +165,7 @@ impl Gateway {
             http: http.clone(),
             files: outside.files.clone(),
             ensemble: ensemble.clone(),
+            metrics: metrics.clone(),
         };
         let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins(), means);
         let mut settings =
@@ -204,6 +205,7 @@ impl Gateway {
             made: on_pipeline,
         };
         let plugins = plugged.enlist(&roles.plugins)?;
+        let loader = plugged.loader();
         let (reloads, asks) = reload::handle();
         let state: Arc<dyn AdminState> = Arc::new(State {
             root: seed.root(),
@@ -215,7 +217,7 @@ impl Gateway {
             board: board.clone(),
             metrics: metrics.clone(),
             sessions: sessions.clone(),
-            plugins: plugged.loader(),
+            plugins: loader.clone(),
             ensemble: ensemble.clone(),
             reloads: reloads.clone(),
         });
@@ -279,6 +281,7 @@ impl Gateway {
         let observer = Arc::new(Watchman {
             metrics,
             audit: audit.clone(),
+            plugins: loader,
         });
         let tree = seed
             .plant(

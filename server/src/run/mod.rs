@@ -16,6 +16,7 @@ mod listeners;
 mod observer;
 mod pins;
 mod plugged;
+mod plugin_hooks;
 mod reload;
 mod roles;
 mod settings;

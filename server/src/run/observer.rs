@@ -6,6 +6,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::pipeline::Metrics;
+use weir_actors::plugin::Loader;
 use weir_actors::supervisor::{EventKind, Observer, SupervisionEvent};
 use weir_plugin_protocol::audit::AuditEvent;
 
@@ -13,10 +14,13 @@ use weir_plugin_protocol::audit::AuditEvent;
 pub(super) struct Watchman {
     pub(super) metrics: Arc<Metrics>,
     pub(super) audit: AuditLog,
+    /// Hears what happens to plugins.
+    pub(super) plugins: Loader,
 }
 
 impl Observer for Watchman {
     fn event(&self, event: &SupervisionEvent) {
+        self.plugins.hear(event);
         let SupervisionEvent {
             supervisor,
             child,

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::noop_telemetry::NoopTelemetry;
 use weir_actors::builtin::outside::ReadFile;
+use weir_actors::pipeline::Metrics;
 use weir_actors::plugged::{Direction, Ensemble};
 use weir_actors::plugin::{
-    InMemory, Loader, LoggingHooks, McpServer, Plugin, PluginSpec, PluginTransport, Provider, Role,
+    InMemory, Loader, McpServer, Plugin, PluginSpec, PluginTransport, Provider, Role, Upkeep,
 };
 use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
 use weir_actors::transport::{InMemoryTransport, McpTransport, Part};
 use weir_actors::upstream::UpstreamBoard;
 use weir_actors::upstream::http::HttpClientConfig;
+
+use super::plugin_hooks::AuditHooks;
 
 /// The plugins. Those in memory lead to the parts that the pipeline asks, whichever these are at the time.
 pub(super) struct Plugged {
@@ -26,7 +29,7 @@ pub(super) struct Plugged {
     cast: BTreeMap<String, Cast>,
 }
 
-/// What plugins outside the gateway are reached with.
+/// What plugins are kept with.
 pub(super) struct Means {
     /// Whom to trust, and who knows names.
     pub(super) http: HttpClientConfig,
@@ -34,6 +37,8 @@ pub(super) struct Means {
     pub(super) files: Arc<dyn ReadFile>,
     /// The roles that they play.
     pub(super) ensemble: Ensemble,
+    /// Where they and their calls are counted.
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Who plays which role under which key: the same again stays loaded.
@@ -49,8 +54,10 @@ impl Plugged {
         group: SupervisorHandle,
         means: Means,
     ) -> Self {
+        let hooks = Arc::new(AuditHooks(audit.clone()));
+        let counts = means.metrics.plugins.clone();
         let registry = means.ensemble.registry().clone();
-        let loader = Loader::new(group, registry, Arc::new(LoggingHooks));
+        let loader = Loader::counted(group, registry, hooks, counts);
         Self {
             board,
             audit,
@@ -140,6 +147,7 @@ impl Plugged {
             key: plugin.key.clone(),
             role,
             transport: self.transport(plugin, role)?,
+            upkeep: Upkeep::of(&plugin.entry),
         })
     }
 

@@ -94,6 +94,7 @@ impl AdminState for State {
                 .set(up);
         }
         self.metrics.pins.show(&self.board.pins().counts());
+        self.metrics.plugins.show(&self.plugins.views());
         self.metrics.text()
     }
 

@@ -30,6 +30,7 @@ pub mod config;
 pub mod connections;
 pub mod interceptors;
 pub mod pins;
+pub mod plugins;
 pub mod reloads;
 pub mod roles;
 pub mod sessions;
@@ -67,6 +68,8 @@ pub struct Metrics {
     pub pins: pins::PinMetrics,
     /// Interceptors.
     pub interceptors: interceptors::InterceptorMetrics,
+    /// The plugins.
+    pub plugins: plugins::PluginMetrics,
     /// Legacy sessions.
     pub sessions: sessions::SessionMetrics,
     /// Readings of the configuration.
@@ -99,6 +102,7 @@ impl Metrics {
             upstreams: upstreams::UpstreamMetrics::register(&register, &config)?,
             pins: pins::PinMetrics::register(&register)?,
             interceptors: interceptors::InterceptorMetrics::register(&register)?,
+            plugins: plugins::PluginMetrics::register(&register, &config)?,
             sessions: sessions::SessionMetrics::register(&register, &config)?,
             reloads: reloads::ReloadMetrics::register(&register)?,
             supervision: supervision::SupervisionMetrics::register(&register)?,

@@ -42,11 +42,13 @@ fn calls_in_flight_are_lost_with_their_instance_and_bounded() {
 
     story(async |site| {
         let mock = Arc::new(MockPluginClient::new(|_, _| Err(CallError::Closed)));
-        let spec = PluginSpec::new("silent", Arc::new(Silence(mock.clone())));
+        let mut spec = PluginSpec::new("silent", Arc::new(Silence(mock.clone())));
+        spec.upkeep.limits.queue = 0;
+        let max_calls = spec.upkeep.limits.max_calls.get();
         let plugin = site.loader.load(spec).await.unwrap();
         let nothing = json!({});
         assert_eq!(plugin.call("ping", &nothing).await, Err(CallError::Timeout));
-        let calls = (0..=MAX_CALLS).map(|_| plugin.call("ping", &nothing));
+        let calls = (0..=max_calls).map(|_| plugin.call("ping", &nothing));
         let crash = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             mock.crash("gone");
@@ -60,7 +62,7 @@ fn calls_in_flight_are_lost_with_their_instance_and_bounded() {
         assert_eq!(count(&CallError::Busy), 1);
         assert_eq!(
             count(&CallError::Lost("gone".to_owned())),
-            MAX_CALLS as usize
+            max_calls as usize
         );
     });
 }

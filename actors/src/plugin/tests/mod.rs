@@ -147,11 +147,11 @@ fn a_plugin_is_registered_when_it_is_healthy_and_not_before() {
         let states = async {
             until(|| site.loader.get("telemetry").is_some()).await;
             let plugin = site.loader.get("telemetry").unwrap();
-            let mut states = plugin.0.life.watch();
-            let mut trace = vec![*states.borrow_and_update()];
+            let mut states = plugin.0.lifecycle.watch();
+            let mut trace = vec![states.borrow_and_update().state];
             while trace.last() != Some(&PluginState::Active) {
                 states.changed().await.unwrap();
-                trace.push(*states.borrow_and_update());
+                trace.push(states.borrow_and_update().state);
             }
             trace
         };
