@@ -124,6 +124,15 @@ impl ClientRequest {
         NonZeroU32::new(messages).unwrap_or(NonZeroU32::MIN)
     }
 
+    /// Whether it opens a stream that waits for events.
+    pub fn stays_open(&self) -> bool {
+        match self {
+            Self::OpenStream => true,
+            Self::Modern(request) => request.method == Method::Listen,
+            _ => false,
+        }
+    }
+
     /// Whether it is counted among the requests in flight of its caller: whatever waits for an answer, but no stream that
     /// waits for events. Answers and notifications are let through, because requests in flight may wait for them.
     pub fn is_call(&self) -> bool {

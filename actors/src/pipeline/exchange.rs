@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::jsonrpc::Message;
 use weir_plugin_protocol::mcp::Era;
 
 use super::arrival::{Arrival, ClientRequest, Facts};
+use super::dispatch::Standing;
+use super::frames::{FrameSender, NotTaken};
 use super::metrics::{Ledger, Meter, Stage, Stamps};
 use super::reply::{ClientGone, Reply, Response, event};
 use super::{Outcome, Refusal, Transport, record};
@@ -35,6 +36,8 @@ struct Inner {
     facts: Facts,
     reply: Reply,
     audit: Option<AuditSlot>,
+    /// What the client of a stream showed.
+    standing: Option<Standing>,
     meter: Arc<Meter>,
     stamps: Stamps,
     measured: bool,
@@ -63,6 +66,7 @@ impl Exchange {
             facts: Facts::default(),
             reply,
             audit: Some(audit),
+            standing: None,
             meter,
             measured: false,
             places: Vec::new(),
@@ -111,11 +115,13 @@ impl Exchange {
         &self.0.arrival.snapshot.settings
     }
 
-    /// Lets go of the servers in the snapshot, which are kept running while somebody holds them: for streams that stay
-    /// open, and look at the board again for everything that they tell.
-    pub(super) fn release_servers(&mut self) {
-        let settings_only = self.0.arrival.snapshot.without_servers();
-        self.0.arrival.snapshot = Arc::new(settings_only);
+    /// Lets go of what a stream that stays open does not need: the servers in the snapshot, which are kept running while
+    /// somebody holds them (the stream looks at the board again for everything that it tells), and what named the stream.
+    pub(super) fn settle_down(&mut self) {
+        let arrival = &mut self.0.arrival;
+        arrival.snapshot = Arc::new(arrival.snapshot.without_servers());
+        arrival.session_id = None;
+        arrival.last_event_id = None;
     }
 
     /// Who asks, as far as its limits are concerned.
@@ -157,9 +163,18 @@ impl Exchange {
         parameters.extend(repeating);
     }
 
-    /// Forgets what the client presented: nothing behind the credential stage can see or pass it on.
+    /// Forgets what the client presented: nothing behind the credential stage can see or pass it on. Only a stream
+    /// keeps it, where it can be judged again and nothing else.
     pub(super) fn strip_credentials(&mut self) {
-        self.0.arrival.credentials = None;
+        let shown = self.0.arrival.credentials.take();
+        if self.0.arrival.request.stays_open() {
+            self.0.standing = Some(Standing::new(shown));
+        }
+    }
+
+    /// What the client of a stream showed.
+    pub(super) fn standing(&self) -> Option<&Standing> {
+        self.0.standing.as_ref()
     }
 
     /// A stage has the request in hand.
@@ -291,16 +306,14 @@ impl Exchange {
 }
 
 /// Puts a frame on the way. Waits while the reader is slow.
-async fn write(frames: &mpsc::Sender<Bytes>, frame: Bytes) -> Result<(), ClientGone> {
+async fn write(frames: &mut FrameSender, frame: Bytes) -> Result<(), ClientGone> {
     match frames.try_send(frame) {
         Ok(()) => Ok(()),
-        Err(TrySendError::Closed(_)) => Err(ClientGone),
-        Err(TrySendError::Full(frame)) => {
-            match timeout(READER_PATIENCE, frames.send(frame)).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(ClientGone),
-            }
-        }
+        Err(NotTaken::Gone) => Err(ClientGone),
+        Err(NotTaken::Full(frame)) => match timeout(READER_PATIENCE, frames.send(frame)).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(ClientGone),
+        },
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Outcome;
+use super::frames::{FrameSender, Frames, frames};
 use crate::session::EventLog;
 
 /// Frames that may wait for a slow reader of a stream before the sender waits too.
@@ -45,7 +46,7 @@ pub enum ResponseBody {
     /// One JSON message; empty: no body at all.
     Whole(Bytes),
     /// Server-sent events, already framed. The stream ends when the sender is dropped.
-    Events(mpsc::Receiver<Bytes>),
+    Events(Frames),
 }
 
 /// The sending half, owned by the baton.
@@ -53,8 +54,7 @@ pub enum ResponseBody {
 pub(super) enum Reply {
     Pending(oneshot::Sender<Response>),
     Streaming {
-        frames: mpsc::Sender<Bytes>,
-        last: mpsc::OwnedPermit<Bytes>,
+        frames: FrameSender,
         held: oneshot::Sender<OwnedSemaphorePermit>,
         /// Where the events are kept, for a client that loses the connection.
         log: Option<Arc<EventLog>>,
@@ -102,7 +102,7 @@ impl Reply {
         true
     }
 
-    /// Commits to a stream. The room for the last frame is set aside now, so that settling never waits.
+    /// Commits to a stream. The last frame always has room, so that settling never waits.
     pub(super) fn open(
         &mut self,
         headers: Vec<(HeaderName, HeaderValue)>,
@@ -111,17 +111,9 @@ impl Reply {
         let Self::Pending(head) = std::mem::replace(self, Self::Done) else {
             return Ok(());
         };
-        let (frames, receiver) = mpsc::channel(STREAM_FRAMES + 1);
-        let Ok(last) = frames.clone().try_reserve_owned() else {
-            return Err(ClientGone);
-        };
+        let (frames, receiver) = frames(STREAM_FRAMES);
         let (held, later) = oneshot::channel();
-        *self = Self::Streaming {
-            frames,
-            last,
-            held,
-            log,
-        };
+        *self = Self::Streaming { frames, held, log };
         let response = Response {
             status: 200,
             headers,
@@ -135,7 +127,7 @@ impl Reply {
         })
     }
 
-    pub(super) fn frames(&self) -> Option<&mpsc::Sender<Bytes>> {
+    pub(super) fn frames(&mut self) -> Option<&mut FrameSender> {
         match self {
             Self::Streaming { frames, .. } => Some(frames),
             _ => None,
@@ -163,16 +155,12 @@ impl Reply {
                 };
                 let _client_gone = head.send(response);
             }
-            Self::Streaming {
-                last, held, log, ..
-            } => {
+            Self::Streaming { frames, held, log } => {
                 if let Some(permit) = permit {
                     let _client_gone = held.send(permit);
                 }
                 let newer = log.as_ref().is_some_and(|log| log.readers() > 0);
-                if let Some(frame) = last_event(&outcome.body, log.as_ref()).filter(|_| !newer) {
-                    last.send(frame);
-                }
+                frames.finish(last_event(&outcome.body, log.as_ref()).filter(|_| !newer));
             }
             Self::Detached(log) => {
                 let _kept = last_event(&outcome.body, Some(&log));

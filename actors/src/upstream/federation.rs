@@ -1,6 +1,6 @@
 //! Many servers as one: what an endpoint of the gateway offers.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -86,9 +86,12 @@ impl Federation {
 
     /// The settings without the servers: for streams, which hold what they hold for hours.
     pub(crate) fn without_servers(&self) -> Self {
+        /// One for all streams.
+        static NOTHING: LazyLock<Arc<Index>> = LazyLock::new(Arc::default);
         Self {
+            servers: Vec::new(),
             settings: self.settings.clone(),
-            ..Self::default()
+            index: NOTHING.clone(),
         }
     }
 

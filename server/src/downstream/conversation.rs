@@ -158,7 +158,7 @@ impl Conversation {
                 Wants::Answer | Wants::Session => Refusal::AuditUnavailable.outcome(id).body,
             });
         };
-        let waits = super::waits(&request);
+        let waits = request.stays_open();
         let call = id.map(|id| self.begin(id, waits)).transpose();
         let (call, refused) = match call {
             Ok(call) => (call, None),
@@ -236,7 +236,7 @@ impl Conversation {
         let admitted = match (refused, &request) {
             (Some(refusal), _) => Err(refusal),
             (None, ClientRequest::Refused(_)) => Ok(None),
-            (None, request) if super::waits(request) => face.admission.take_stream().map(Some),
+            (None, request) if request.stays_open() => face.admission.take_stream().map(Some),
             (None, _) => face.admission.take_permit().map(Some),
         };
         let (permit, refused) = match admitted {

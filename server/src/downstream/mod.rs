@@ -119,7 +119,7 @@ async fn serve(
     // For the same reason the permit is taken only now.
     let admitted = match &parsed {
         ClientRequest::Refused(_) => Ok(None),
-        parsed if waits(parsed) => face.admission.take_stream().map(Some),
+        parsed if parsed.stays_open() => face.admission.take_stream().map(Some),
         _ => face.admission.take_permit().map(Some),
     };
     let (permit, parsed) = match admitted {
@@ -161,15 +161,6 @@ async fn serve(
         Ok(response) => write::last(response),
         // The exchange answers when it is dropped, so this cannot happen; if it does, it is no silence either.
         Err(_) => write::unrecorded(),
-    }
-}
-
-/// Requests that stay open until something happens are counted apart.
-fn waits(request: &ClientRequest) -> bool {
-    match request {
-        ClientRequest::OpenStream => true,
-        ClientRequest::Modern(request) => request.method == mcp::Method::Listen,
-        _ => false,
     }
 }
 

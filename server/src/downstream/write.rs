@@ -10,16 +10,15 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::mpsc;
-use weir_actors::pipeline::{Held, Refusal, Response, ResponseBody};
+use weir_actors::pipeline::{Frames, Held, Refusal, Response, ResponseBody};
 
 /// What is handed over at once. The next piece is asked for when this one has been written, so this is what a reader
 /// that stops reading holds without a permit, besides what the system buffers.
 const PIECE: usize = 64 * 1024;
 
 /// Frames as they come. Dropping it, because the client has gone, is noticed by whoever sends them.
-struct Frames {
-    frames: mpsc::Receiver<Bytes>,
+struct Events {
+    frames: Frames,
     /// The rest of a large one.
     rest: Bytes,
     _held: Held,
@@ -31,7 +30,7 @@ struct Pieces {
     _held: Held,
 }
 
-impl Stream for Frames {
+impl Stream for Events {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -104,7 +103,7 @@ pub(super) fn response(answer: Response) -> HttpResponse {
                 HeaderName::from_static("x-accel-buffering"),
                 HeaderValue::from_static("no"),
             ))
-            .streaming(Frames {
+            .streaming(Events {
                 frames,
                 rest: Bytes::new(),
                 _held: answer.held,

@@ -17,6 +17,7 @@ use weir_plugin_protocol::mcp::{Era, result_response};
 use weir_plugin_protocol::role::TargetKind;
 
 use super::raw::text;
+use super::standing::Revoked;
 use super::{Desk, Grant, KEEP_ALIVE, sight};
 use crate::pipeline::{ClientGone, Exchange, Outcome, Refusal};
 use crate::upstream::{ChangedList, Endpoint, ServerName, Subscription, UpstreamEvent};
@@ -42,7 +43,14 @@ enum Woken {
     Event(Result<UpstreamEvent, RecvError>),
     ClientGone,
     Draining,
+    Configured,
     Silence,
+}
+
+/// Why a stream ends before its time.
+enum Ended {
+    ClientGone,
+    Revoked(Revoked),
 }
 
 /// Serves a stream until the client closes it or the gateway stops.
@@ -50,7 +58,7 @@ pub(super) async fn run(
     desk: &Rc<Desk>,
     mut exchange: Exchange,
     message: &Message,
-    grant: Grant,
+    mut grant: Grant,
 ) -> (Exchange, Outcome) {
     let mut events = desk.board.events();
     let (wanted, subscriptions) = match honour(desk, &exchange, message, &grant).await {
@@ -60,7 +68,7 @@ pub(super) async fn run(
             return (exchange, outcome);
         }
     };
-    exchange.release_servers();
+    exchange.settle_down();
     let live = subscriptions
         .iter()
         .map(|subscription| subscription.live(Era::Modern, SUBSCRIBE_PATIENCE));
@@ -70,7 +78,7 @@ pub(super) async fn run(
         () = exchange.client_gone() => {}
         () = desk.drained() => {}
     }
-    let outcome = match serve(desk, &mut exchange, &wanted, &grant, &mut events).await {
+    let outcome = match serve(desk, &mut exchange, &wanted, &mut grant, &mut events).await {
         Ok(()) => Outcome::ok(result_response(
             &wanted.id,
             &format!(
@@ -78,7 +86,8 @@ pub(super) async fn run(
                 wanted.id
             ),
         )),
-        Err(ClientGone) => Outcome::ended(),
+        Err(Ended::ClientGone) => Outcome::ended(),
+        Err(Ended::Revoked(revoked)) => revoked.outcome(),
     };
     drop(subscriptions);
     (exchange, outcome)
@@ -155,13 +164,17 @@ async fn serve(
     desk: &Desk,
     exchange: &mut Exchange,
     wanted: &Wanted,
-    grant: &Grant,
+    grant: &mut Grant,
     events: &mut tokio::sync::broadcast::Receiver<UpstreamEvent>,
-) -> Result<(), ClientGone> {
+) -> Result<(), Ended> {
+    let mut configured = desk.board.configured();
+    desk.judge_again(exchange, grant).await?;
     exchange.send(wanted.acknowledgement().as_bytes()).await?;
     let mut silence = Instant::now() + KEEP_ALIVE;
     loop {
         let woken = tokio::select! {
+            biased;
+            _ = configured.changed() => Woken::Configured,
             event = events.recv() => Woken::Event(event),
             () = exchange.client_gone() => Woken::ClientGone,
             () = desk.drained() => Woken::Draining,
@@ -191,7 +204,8 @@ async fn serve(
                 }
             }
             Woken::Event(Err(RecvError::Closed)) | Woken::Draining => return Ok(()),
-            Woken::ClientGone => return Err(ClientGone),
+            Woken::ClientGone => return Err(ClientGone.into()),
+            Woken::Configured => desk.judge_again(exchange, grant).await?,
             Woken::Silence => {
                 exchange
                     .send_frame(Bytes::from_static(b": keep-alive\n\n"))
@@ -199,6 +213,20 @@ async fn serve(
             }
         }
         silence = Instant::now() + KEEP_ALIVE;
+    }
+}
+
+// === impl Ended ===
+
+impl From<ClientGone> for Ended {
+    fn from(_: ClientGone) -> Self {
+        Self::ClientGone
+    }
+}
+
+impl From<Revoked> for Ended {
+    fn from(revoked: Revoked) -> Self {
+        Self::Revoked(revoked)
     }
 }
 

@@ -16,6 +16,7 @@ mod raw;
 mod relay;
 mod resume;
 mod sight;
+mod standing;
 mod state;
 mod tasks;
 mod upcall;
@@ -45,6 +46,7 @@ pub(super) use modern::{repeated, repeating};
 
 pub use legacy::Mail;
 pub use overlooked::Overlooked;
+pub(super) use standing::Standing;
 pub use tasks::TaskOwners;
 
 /// A comment is sent on a silent stream this often, so that nobody on the way thinks it dead.

@@ -46,7 +46,7 @@ pub(super) fn dispatch(desk: &Rc<Desk>, mut exchange: Exchange, target: Target, 
     if let Transport::SseStream(stream) = transport {
         let (desk, stream) = (desk.clone(), stream.clone());
         actix_rt::spawn(async move {
-            let (exchange, outcome) = sse::run(&desk, exchange, &stream, &grant).await;
+            let (exchange, outcome) = sse::run(&desk, exchange, &stream, grant).await;
             desk.finish(exchange, outcome);
         });
         return;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::super::standing::Revoked;
 use super::super::{Desk, Grant, KEEP_ALIVE};
 use crate::pipeline::{ClientGone, Exchange, Outcome, Refusal, SseStream};
 
@@ -18,15 +19,18 @@ pub(super) async fn run(
     desk: &Rc<Desk>,
     mut exchange: Exchange,
     stream: &SseStream,
-    grant: &Grant,
+    mut grant: Grant,
 ) -> (Exchange, Outcome) {
     let Some(mut frames) = stream.open(grant.principal.key()) else {
         let outcome = exchange.refusal(Refusal::Aborted { dispatched: false });
         return (exchange, outcome);
     };
-    exchange.release_servers();
-    // Either way there is nothing more to say.
-    let (Ok(()) | Err(ClientGone)) = serve(desk, &mut exchange, stream, &mut frames).await;
+    exchange.settle_down();
+    let outcome = match serve(desk, &mut exchange, stream, &mut grant, &mut frames).await {
+        // Either way there is nothing more to say.
+        Ok(Ok(())) | Err(ClientGone) => Outcome::ended(),
+        Ok(Err(revoked)) => revoked.outcome(),
+    };
     // Nobody can answer on it any more, so nobody shall try.
     drop(frames);
     let endpoint = &exchange.arrival().endpoint;
@@ -37,24 +41,35 @@ pub(super) async fn run(
         exchange.facts_mut().session = Some(session.public_number());
         desk.sessions.end(&session);
     }
-    (exchange, Outcome::ended())
+    (exchange, outcome)
 }
 
 async fn serve(
     desk: &Rc<Desk>,
     exchange: &mut Exchange,
     stream: &SseStream,
+    grant: &mut Grant,
     frames: &mut mpsc::Receiver<Bytes>,
-) -> Result<(), ClientGone> {
+) -> Result<Result<(), Revoked>, ClientGone> {
+    let mut configured = desk.board.configured();
+    if let Err(revoked) = desk.judge_again(exchange, grant).await {
+        return Ok(Err(revoked));
+    }
     exchange.open_stream()?;
     let endpoint = format!("event: endpoint\ndata: {}\n\n", stream.endpoint());
     exchange.send_frame(endpoint.into()).await?;
     let mut silence = Instant::now() + KEEP_ALIVE;
     loop {
         tokio::select! {
+            biased;
+            _ = configured.changed() => {
+                if let Err(revoked) = desk.judge_again(exchange, grant).await {
+                    return Ok(Err(revoked));
+                }
+            }
             message = frames.recv() => match message {
                 Some(message) => exchange.send(&message).await?,
-                None => return Ok(()),
+                None => return Ok(Ok(())),
             },
             () = exchange.client_gone() => return Err(ClientGone),
             () = desk.drained() => break,
@@ -69,12 +84,12 @@ async fn serve(
         tokio::select! {
             message = frames.recv() => match message {
                 Some(message) => exchange.send(&message).await?,
-                None => return Ok(()),
+                None => return Ok(Ok(())),
             },
             () = exchange.client_gone() => return Err(ClientGone),
             () = sleep(LAST_ANSWERS), if frames.is_empty() => {
                 if stream.is_idle() && frames.is_empty() {
-                    return Ok(());
+                    return Ok(Ok(()));
                 }
             }
         }

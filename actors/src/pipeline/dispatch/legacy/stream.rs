@@ -13,8 +13,10 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 use weir_plugin_protocol::mcp::Era;
+use weir_plugin_protocol::role::TargetKind;
 
 use super::super::raw::text;
+use super::super::standing::Revoked;
 use super::super::{Desk, Grant, KEEP_ALIVE};
 use super::pump::Pumps;
 use crate::pipeline::{Exchange, Outcome, Refusal};
@@ -26,6 +28,7 @@ enum Woken {
     Page(Result<Page, OutOfReach>),
     ClientGone,
     Draining,
+    Configured,
     Silence,
 }
 
@@ -35,9 +38,8 @@ pub(super) async fn run(
     desk: &Rc<Desk>,
     mut exchange: Exchange,
     session: Arc<Session>,
-    grant: Grant,
+    mut grant: Grant,
 ) -> (Exchange, Outcome) {
-    exchange.release_servers();
     let asked = exchange.arrival().last_event_id.as_deref();
     let found = match asked {
         None => Some((begin(desk, &session, &grant, exchange.can_resume()), 0)),
@@ -49,27 +51,39 @@ pub(super) async fn run(
         let outcome = exchange.refusal(Refusal::EventsGone);
         return (exchange, outcome);
     };
+    exchange.settle_down();
     let opened = exchange.open_stream().is_ok();
     let primer = (primes && log.has_ids()).then(|| log.primer());
-    drop(log);
     let primed = match primer {
         Some(primer) if opened => exchange.send_frame(primer).await.is_ok(),
         _ => opened,
     };
-    if primed {
-        carry(desk, &mut exchange, &session, reader).await;
+    let mut outcome = Outcome::ended();
+    if primed && let Err(revoked) = carry(desk, &mut exchange, &session, &mut grant, reader).await {
+        // Nor does anybody listen to servers for this caller any more.
+        session.end_standalone(&log);
+        outcome = revoked.outcome();
     }
     desk.sessions.touch(&session);
-    let outcome = Outcome::ended();
     (exchange, outcome)
 }
 
 /// Carries what is in the log to the client.
-async fn carry(desk: &Desk, exchange: &mut Exchange, session: &Arc<Session>, mut reader: Reader) {
+async fn carry(
+    desk: &Desk,
+    exchange: &mut Exchange,
+    session: &Arc<Session>,
+    grant: &mut Grant,
+    mut reader: Reader,
+) -> Result<(), Revoked> {
+    let mut configured = desk.board.configured();
+    desk.judge_again(exchange, grant).await?;
     let mut silence = Instant::now() + KEEP_ALIVE;
     loop {
         desk.sessions.touch(session);
         let woken = tokio::select! {
+            biased;
+            _ = configured.changed() => Woken::Configured,
             page = reader.next() => Woken::Page(page),
             () = exchange.client_gone() => Woken::ClientGone,
             () = desk.drained() => Woken::Draining,
@@ -79,22 +93,26 @@ async fn carry(desk: &Desk, exchange: &mut Exchange, session: &Arc<Session>, mut
             Woken::Page(Ok(Page { frames, over })) => {
                 for frame in frames {
                     if exchange.send_frame(frame).await.is_err() {
-                        return;
+                        return Ok(());
                     }
                 }
                 if over {
-                    return;
+                    return Ok(());
                 }
             }
             Woken::Silence => {
                 let comment = Bytes::from_static(b": keep-alive\n\n");
                 if exchange.send_frame(comment).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             // Somebody else reads on, or this client was too slow: its connection ends, and it is told when it asks.
-            Woken::Page(Err(OutOfReach)) => return desk.metrics.sessions.dropped_frames.inc(),
-            Woken::ClientGone | Woken::Draining => return,
+            Woken::Page(Err(OutOfReach)) => {
+                desk.metrics.sessions.dropped_frames.inc();
+                return Ok(());
+            }
+            Woken::Configured => desk.judge_again(exchange, grant).await?,
+            Woken::ClientGone | Woken::Draining => return Ok(()),
         }
         silence = Instant::now() + KEEP_ALIVE;
     }
@@ -108,6 +126,7 @@ fn begin(desk: &Rc<Desk>, session: &Arc<Session>, grant: &Grant, resumable: bool
         _pumps: Pumps::open(desk, session, grant),
         desk: desk.clone(),
         session: session.clone(),
+        grant: grant.clone(),
         log: log.clone(),
     };
     actix_rt::spawn(gathering.run());
@@ -120,6 +139,7 @@ struct Gathering {
     _pumps: Pumps,
     desk: Rc<Desk>,
     session: Arc<Session>,
+    grant: Grant,
     log: Arc<EventLog>,
 }
 
@@ -151,7 +171,7 @@ impl Gathering {
             };
             tokio::select! {
                 event = self.events.recv() => match event {
-                    Ok(event) => self.take(&event),
+                    Ok(event) => self.take(&event).await,
                     // Too slow to follow: everything may have changed.
                     Err(RecvError::Lagged(_)) => {
                         for kind in ["tools", "prompts", "resources"] {
@@ -167,8 +187,8 @@ impl Gathering {
         }
     }
 
-    fn take(&self, event: &UpstreamEvent) {
-        if let Some(frame) = shared(&self.desk, &self.session, event) {
+    async fn take(&self, event: &UpstreamEvent) {
+        if let Some(frame) = shared(&self.desk, &self.session, &self.grant, event).await {
             self.session.push(frame.as_bytes());
         }
     }
@@ -183,7 +203,7 @@ impl Drop for Gathering {
 }
 
 /// What a change at a shared child means for this session. HTTP servers tell the session themselves.
-fn shared(desk: &Desk, session: &Session, event: &UpstreamEvent) -> Option<String> {
+fn shared(desk: &Desk, session: &Session, grant: &Grant, event: &UpstreamEvent) -> Option<String> {
     let (server, frame) = match event {
         UpstreamEvent::Reconfigured { list, servers } => {
             let concerned = match &session.endpoint {
@@ -205,6 +225,11 @@ fn shared(desk: &Desk, session: &Session, event: &UpstreamEvent) -> Option<Strin
             params,
         } => {
             if !session.is_subscribed(uri) {
+                return None;
+            }
+            // What was allowed when it was asked for may not be any more.
+            let now = grant.under(&desk.board.federation());
+            if !now.sees(server, TargetKind::Resource, uri).await {
                 return None;
             }
             (
