@@ -203,7 +203,12 @@ impl Drop for Gathering {
 }
 
 /// What a change at a shared child means for this session. HTTP servers tell the session themselves.
-fn shared(desk: &Desk, session: &Session, grant: &Grant, event: &UpstreamEvent) -> Option<String> {
+async fn shared(
+    desk: &Desk,
+    session: &Session,
+    grant: &Grant,
+    event: &UpstreamEvent,
+) -> Option<String> {
     let (server, frame) = match event {
         UpstreamEvent::Reconfigured { list, servers } => {
             let concerned = match &session.endpoint {
