@@ -11,6 +11,9 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use super::spawner::Spawned;
+use crate::sandbox::{Confinement, Registration};
+
 /// How often a group whose leader is gone is looked at.
 const GROUP_POLL: Duration = Duration::from_millis(20);
 
@@ -20,12 +23,20 @@ pub struct Group {
     child: Child,
     leader: Pid,
     ended: bool,
+    confinement: Confinement,
+    /// Forgotten when nobody of the group is left.
+    registration: Option<Registration>,
 }
 
 // === impl Group ===
 
 impl Group {
-    pub(super) fn of(child: Child) -> io::Result<Self> {
+    pub(super) fn of(spawned: Spawned) -> io::Result<Self> {
+        let Spawned {
+            child,
+            registration,
+            confinement,
+        } = spawned;
         let leader = child
             .id()
             .and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
@@ -34,12 +45,19 @@ impl Group {
             child,
             leader,
             ended: false,
+            confinement,
+            registration,
         })
     }
 
     /// The process id of the child, which is also the id of its process group.
     pub fn pid(&self) -> u32 {
         self.leader.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// What is in force for everybody of the group.
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// Waits until the child ends by itself. What it started may live on until [`end`](Self::end).
@@ -72,6 +90,7 @@ impl Group {
         self.kill();
         self.reap_orphans();
         self.ended = true;
+        self.registration = None;
     }
 
     async fn stop_until(&mut self, deadline: Instant) {

@@ -11,8 +11,8 @@ use thiserror::Error;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::group::Group;
-use super::spawner;
-use crate::sandbox::Sandbox;
+use super::spawner::{self, Spawned};
+use crate::sandbox::{Probe, Sandbox};
 
 /// What a child inherits of our environment; everything else must be declared.
 const INHERITED: [&str; 5] = ["PATH", "HOME", "LANG", "TMPDIR", "USER"];
@@ -79,17 +79,26 @@ impl Program {
     /// Must be called within a runtime with its I/O enabled: the pipes and the end of the child are watched there.
     ///
     /// # Errors
-    /// The program is not there, may not be run, or the system has no room for another process.
+    /// The program is not there, may not be run, its sandbox cannot be had, or the system has no room for another process.
     pub async fn start(&self) -> Result<Started, NotStarted> {
-        let command = self.command();
-        let spawned = spawner::spawn(command).await.and_then(Started::of);
+        self.start_with(Probe::system()).await
+    }
+
+    /// Starts it as on a system that has what `probe` says.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(&self, probe: Probe) -> Result<Started, NotStarted> {
+        let spawned = spawner::spawn(self.clone(), probe)
+            .await
+            .and_then(Started::of);
         spawned.map_err(|error| NotStarted {
             exec: self.exec.to_string_lossy().into_owned(),
             error,
         })
     }
 
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.exec);
         command.args(&self.args).env_clear();
         for name in INHERITED {
@@ -136,12 +145,13 @@ impl fmt::Debug for Program {
 // === impl Started ===
 
 impl Started {
-    fn of(mut child: tokio::process::Child) -> io::Result<Self> {
+    fn of(mut spawned: Spawned) -> io::Result<Self> {
+        let child = &mut spawned.child;
         let pipe = |name: &str| io::Error::other(format!("it has no {name}"));
         let stdin = child.stdin.take();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
-        let group = Group::of(child)?;
+        let group = Group::of(spawned)?;
         Ok(Self {
             stdin: stdin.ok_or_else(|| pipe("standard input"))?,
             stdout: stdout.ok_or_else(|| pipe("standard output"))?,

@@ -8,26 +8,38 @@ use std::io;
 use std::sync::OnceLock;
 use std::thread;
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+
+use super::program::Program;
+use crate::sandbox::{self, Confinement, Probe, Registration};
 
 /// How many starts may wait for the thread; one takes a few milliseconds. Others wait for their turn.
 const QUEUE: usize = 64;
 
 /// A child to be started, and who wants it.
 struct Start {
-    command: Command,
+    program: Program,
+    probe: Probe,
     /// Where its pipes and its end are watched.
     runtime: Handle,
-    reply: oneshot::Sender<io::Result<Child>>,
+    reply: oneshot::Sender<io::Result<Spawned>>,
+}
+
+/// A child, and what is in force for it.
+pub(super) struct Spawned {
+    pub(super) child: Child,
+    pub(super) registration: Option<Registration>,
+    pub(super) confinement: Confinement,
 }
 
 /// Starts a child from the thread that never ends.
-pub(super) async fn spawn(command: Command) -> io::Result<Child> {
+pub(super) async fn spawn(program: Program, probe: Probe) -> io::Result<Spawned> {
     let (reply, child) = oneshot::channel();
     let start = Start {
-        command,
+        program,
+        probe,
         runtime: Handle::current(),
         reply,
     };
@@ -51,12 +63,31 @@ fn thread() -> io::Result<&'static mpsc::Sender<Start>> {
 
 /// Ends with the process: its queue is never closed.
 fn serve(mut queue: mpsc::Receiver<Start>) {
-    while let Some(mut start) = queue.blocking_recv() {
-        let child = {
+    while let Some(start) = queue.blocking_recv() {
+        let spawned = {
             let _runtime = start.runtime.enter();
-            start.command.spawn()
+            fork(&start.program, start.probe)
         };
         // Nobody waits any more: the child is killed as it is dropped.
-        let _ = start.reply.send(child);
+        let _ = start.reply.send(spawned);
     }
+}
+
+fn fork(program: &Program, probe: Probe) -> io::Result<Spawned> {
+    let (entry, confinement) = sandbox::prepare(program, probe).map_err(io::Error::other)?;
+    let registration = Registration::new();
+    let mut command = program.command();
+    entry.install(
+        &mut command,
+        registration.as_ref().map(Registration::notice),
+    );
+    let child = command.spawn().map_err(|error| match confinement.user {
+        Some(user) => io::Error::new(error.kind(), format!("{error} (as account {user})")),
+        None => error,
+    })?;
+    Ok(Spawned {
+        child,
+        registration,
+        confinement,
+    })
 }

@@ -54,6 +54,10 @@ pub struct SandboxRules {
     /// Whether it may use UDP, which name resolution by DNS needs. Default for plugins: false; for servers: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub udp: Option<bool>,
+    /// Whether it may use Unix sockets, by which daemons of this machine are reached. Default for plugins: false; for
+    /// servers: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix: Option<bool>,
 }
 
 /// The key `sandbox`: a [`Mode`] on its own, or [`SandboxRules`].
@@ -86,7 +90,7 @@ pub enum SandboxUser {
 
 /// The kind of child, which decides what is meant by what was left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Plugin,
     Server,
 }
@@ -94,8 +98,8 @@ pub(super) enum Kind {
 /// What one child may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sandbox {
-    pub(super) kind: Kind,
-    pub(super) rules: SandboxRules,
+    pub(crate) kind: Kind,
+    pub(crate) rules: SandboxRules,
 }
 
 // === impl Sandbox ===
