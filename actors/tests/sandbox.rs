@@ -573,3 +573,35 @@ fn unsafe_code_is_in_one_file() {
     found.retain(|path| *path != allowed && !path.ends_with("tests/sandbox.rs"));
     assert_eq!(found, Vec::<PathBuf>::new());
 }
+
+/// Not slower than a person notices; the figures are printed.
+#[tokio::test]
+async fn a_sandbox_costs_little_time() {
+    if !everything_is_here() {
+        return;
+    }
+    const STARTS: u32 = 40;
+    let mut medians = Vec::new();
+    for (name, sandbox) in [
+        ("off", Sandbox::plugin(Mode::Off.into())),
+        ("server", Sandbox::server(SandboxConfig::default())),
+        ("plugin", plugin(SandboxRules::default())),
+    ] {
+        let program = Program::new("true", "/usr/bin/true", sandbox);
+        let mut times = Vec::new();
+        for _ in 0..STARTS {
+            let before = Instant::now();
+            let mut started = program.start().await.unwrap();
+            started.group.wait().await.unwrap();
+            times.push(before.elapsed());
+            started.group.end();
+        }
+        times.sort_unstable();
+        println!("{name}: median {:?}, slowest {:?}", times[20], times[39]);
+        medians.push(times[20]);
+    }
+    assert!(
+        medians[2] < medians[0] + Duration::from_millis(50),
+        "{medians:?}"
+    );
+}
