@@ -8,107 +8,16 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::gateway::Gateway;
 use support::kit::Kit;
 use support::legacy_server::{LegacyServer, Reply};
-use support::process::Process;
-use support::scratch::Scratch;
+use support::mcp_plugin::{LIMIT, Plugin, call, connect, plugins, remote};
 use support::wire;
-use weir_actors::builtin::outside::Disk;
-use weir_actors::plugin::{
-    Call, CallError, PluginClient, PluginTls, PluginTransport, RemoteServer, Role,
-};
-use weir_actors::transport::McpTransport;
+use weir_actors::plugin::{CallError, PluginTls, RemoteServer, Role};
 use weir_actors::upstream::config::Protocol;
-use weir_actors::upstream::http::{AddressRule, HttpClientConfig};
-
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// `plugins/mcp-python`, running.
-struct Plugin {
-    url: String,
-    process: Process,
-    folder: Scratch,
-}
-
-impl Plugin {
-    fn start(kit: &Kit, arguments: &[&str]) -> Self {
-        let folder = Scratch::new("plugin");
-        // The key is `alice-key`; only its hash is known.
-        folder.write(
-            "keys.json",
-            r#"[{"sha256":"KEY","user_id":"alice","tenant_id":"acme","roles":["admin"],"groups":["staff"]}]"#
-                .replace("KEY", "72ee9d4355ccb9d3a4c9dbf37382e38e75c1b1a225b5bd1f729ee91bbda30c20")
-                .as_str(),
-        );
-        Self::start_in(kit, folder, arguments)
-    }
-
-    fn start_in(kit: &Kit, folder: Scratch, arguments: &[&str]) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/mcp-python/plugin.py");
-        let mut command = std::process::Command::new(kit.python_program());
-        command.arg(script).args(arguments);
-        command.current_dir(folder.path());
-        let process = Process::start("mcp plugin", command);
-        let url = process.wait_line(LIMIT, |line| {
-            line.strip_prefix("plugin ready ").map(str::to_owned)
-        });
-        Self {
-            url,
-            process,
-            folder,
-        }
-    }
-
-    fn remote(&self) -> RemoteServer {
-        remote(&self.url)
-    }
-
-    /// What it was asked, in order.
-    fn asked(&self) -> Vec<String> {
-        let log = self.process.log();
-        let lines = log.lines().filter_map(|line| line.strip_prefix("asked "));
-        lines.map(str::to_owned).collect()
-    }
-
-    /// Waits until it was asked this.
-    fn is_asked(&self, what: &str) {
-        let line = format!("asked {what}");
-        self.process
-            .wait_line(LIMIT, |said| (said == line).then_some(()));
-    }
-}
-
-fn remote(url: &str) -> RemoteServer {
-    RemoteServer {
-        url: url.to_owned(),
-        headers: [].into(),
-        tls: None,
-        protocol: Protocol::Auto,
-        addresses: AddressRule::Auto,
-    }
-}
-
-async fn connect(server: RemoteServer, role: Role) -> Result<Arc<dyn PluginClient>, String> {
-    let http = HttpClientConfig::default();
-    let transport = McpTransport::new(server, Some(role), http, Arc::new(Disk::default()));
-    let client = transport.unwrap().connect().await;
-    client.map_err(|error| error.to_string())
-}
-
-async fn call(
-    client: &Arc<dyn PluginClient>,
-    method: &str,
-    params: Value,
-) -> Result<Value, CallError> {
-    let answer = client.call(Call::within(LIMIT, method, &params)).await?;
-    Ok(serde_json::from_slice(&answer).unwrap())
-}
 
 #[actix_rt::test]
 async fn a_server_on_the_sdk_plays_every_role_and_hears_nothing_else() {
@@ -231,7 +140,7 @@ async fn a_server_on_the_sdk_plays_every_role_and_hears_nothing_else() {
     for client in &clients {
         client.close().await.unwrap();
     }
-    let asked = plugin.asked();
+    let asked = plugin.asked(67);
     let count = |what: &str| asked.iter().filter(|asked| *asked == what).count();
     assert_eq!(count("initialize"), 6);
     assert_eq!(count("notifications/initialized"), 6);
@@ -262,7 +171,7 @@ async fn the_stateless_era_is_spoken_where_it_is_asked_for() {
     client.health().await.unwrap();
     client.close().await.unwrap();
     assert_eq!(
-        plugin.asked(),
+        plugin.asked(4),
         [
             "server/discover",
             "tools/list",
@@ -313,9 +222,8 @@ async fn a_server_that_was_started_again_is_greeted_again() {
     let plugin = Plugin::start_in(&kit, folder, &["--role=policy_evaluator", &port]);
     let decision = call(&client, "check_access", question()).await.unwrap();
     assert_eq!(decision["allowed"], true);
-    let asked = plugin.asked();
     assert_eq!(
-        asked,
+        plugin.asked(4),
         [
             "initialize",
             "notifications/initialized",
@@ -399,23 +307,6 @@ async fn three_dialects_are_one_answer() {
             let answer = call(&client, "check_access", question).await;
             assert_eq!(answer, Ok(decision), "{dialect}");
         }
-    }
-}
-
-/// The plugins of a gateway, once none of them is being loaded.
-async fn plugins(gateway: &Gateway) -> Vec<Value> {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let answer = wire::get(&format!("{}/plugins", gateway.admin)).await;
-        let plugins = answer.unwrap().json();
-        let plugins = plugins.as_array().unwrap().clone();
-        let is_settled =
-            |plugin: &Value| plugin["state"] == "active" || plugin["error"].is_string();
-        if plugins.iter().all(is_settled) {
-            return plugins;
-        }
-        assert!(Instant::now() < deadline, "{plugins:?}\n{}", gateway.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use weir_actors::plugin::{PluginEntry, Role, ServerReference};
 
 use crate::config::{self, Config, ListenAddress, Source};
 use crate::run::Reading;
@@ -106,6 +107,13 @@ struct ServeArguments {
     /// The address for operators, instead of `admin.listen`
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<ListenAddress>,
+    /// The host of an MCP server that plays the telemetry role, instead of `plugins.telemetry`; needs the port
+    /// [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST", requires = "telemetry_mcp_server_port")]
+    telemetry_mcp_server_host: Option<String>,
+    /// The port of that server, which answers at /mcp; 0 is the server that is built in
+    #[arg(long, value_name = "PORT")]
+    telemetry_mcp_server_port: Option<u16>,
 }
 
 /// Does what the command line asks and returns the exit code.
@@ -143,16 +151,37 @@ impl ServeArguments {
     /// Loads the configuration and puts the addresses of the command line into it, now and whenever it is read again.
     fn load(&self, source: Source) -> Result<Reading, ExitCode> {
         let (listen, admin_listen) = (self.listen, self.admin_listen);
+        let telemetry = self.telemetry();
         let overrides = move |config: &mut Config| {
             config.listen = listen.unwrap_or(config.listen);
             config.admin.listen = admin_listen.unwrap_or(config.admin.listen);
+            if let Some(telemetry) = &telemetry {
+                let key = Role::Telemetry.key().to_owned();
+                config.plugins.0.insert(key, telemetry.clone());
+            }
         };
-        let loaded =
-            config::load_whole(&source, overrides).map_err(|error| complain(&error.to_string()))?;
+        let loaded = config::load_whole(&source, &overrides)
+            .map_err(|error| complain(&error.to_string()))?;
         Ok(Reading {
             source,
             overrides: Arc::new(overrides),
             loaded,
+        })
+    }
+
+    /// The plugin that the command line names.
+    fn telemetry(&self) -> Option<PluginEntry> {
+        let port = self.telemetry_mcp_server_port.filter(|port| *port > 0)?;
+        let host = self.telemetry_mcp_server_host.as_deref();
+        let host = host.filter(|host| !host.is_empty()).unwrap_or("127.0.0.1");
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]"),
+            Err(_) => host.to_owned(),
+        };
+        Some(PluginEntry {
+            provider: Some("mcp".to_owned()),
+            server: Some(ServerReference::Text(format!("http://{host}:{port}/mcp"))),
+            ..PluginEntry::default()
         })
     }
 }

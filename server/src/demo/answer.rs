@@ -6,11 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use weir_plugin_protocol::jsonrpc::{Field, Message};
-use weir_plugin_protocol::mcp::{
-    Era, MODERN_VERSIONS, Method, code, error_response, negotiate, result_response,
-};
+use weir_plugin_protocol::mcp::{Era, Method, code, negotiate};
 
 use super::offer;
+use crate::reply::{self, Refusal, arguments, tool_error};
 
 /// How long the lists may be kept, in milliseconds: they never change.
 const LIST_TTL_MS: u64 = 3_600_000;
@@ -45,28 +44,13 @@ pub(super) enum Work {
     },
 }
 
-/// Why a request is refused.
-struct Refusal {
-    code: i64,
-    message: String,
-    data: Option<Value>,
-}
-
 /// Answers a request.
 pub(super) fn answer(message: &Message) -> Reply {
     let id = message.id().unwrap_or("null");
     let outcome = era(message).and_then(|era| perform(message, id, era));
     match outcome {
         Ok(reply) => reply,
-        Err(refusal) => {
-            let data = refusal.data.map(|data| data.to_string());
-            Reply::Now(error_response(
-                Some(id),
-                refusal.code,
-                &refusal.message,
-                data.as_deref(),
-            ))
-        }
+        Err(refusal) => Reply::Now(refusal.answer(id)),
     }
 }
 
@@ -74,14 +58,8 @@ fn era(message: &Message) -> Result<Era, Refusal> {
     let Some(requested) = message.text(Field::MetaVersion) else {
         return Ok(Era::Legacy);
     };
-    if !MODERN_VERSIONS
-        .iter()
-        .any(|version| version.as_str() == requested)
-    {
-        let supported: Vec<_> = MODERN_VERSIONS
-            .iter()
-            .map(|version| version.as_str())
-            .collect();
+    let supported = reply::modern_versions();
+    if !supported.contains(&&*requested) {
         let data = json!({ "supported": supported, "requested": requested });
         return Err(Refusal {
             data: Some(data),
@@ -130,10 +108,7 @@ fn perform(message: &Message, id: &str, era: Era) -> Result<Reply, Refusal> {
             ))
         }
         Method::Discover => {
-            let supported: Vec<_> = MODERN_VERSIONS
-                .iter()
-                .map(|version| version.as_str())
-                .collect();
+            let supported = reply::modern_versions();
             Ok(Reply::Now(complete(
                 id,
                 era,
@@ -214,21 +189,6 @@ fn call(message: &Message, id: &str, era: Era, name: &str) -> Result<Reply, Refu
     }
 }
 
-fn arguments(message: &Message) -> Value {
-    message
-        .field(Field::Arguments)
-        .and_then(|raw| serde_json::from_str(raw).ok())
-        .unwrap_or_default()
-}
-
-fn tool_error(text: &str) -> Value {
-    let mut result = offer::text_result(text);
-    if let Some(result) = result.as_object_mut() {
-        result.insert("isError".to_owned(), Value::Bool(true));
-    }
-    result
-}
-
 fn server_info() -> Value {
     json!({ "name": "weir-demo", "title": "weir's demo server", "version": env!("CARGO_PKG_VERSION") })
 }
@@ -247,20 +207,8 @@ fn hello(mut result: Value) -> Value {
     result
 }
 
-/// Makes the answer of a result; the modern era says more with it.
-fn complete(id: &str, era: Era, mut result: Value, ttl_ms: Option<u64>) -> Bytes {
-    if let (Era::Modern, Some(members)) = (era, result.as_object_mut()) {
-        members.insert("resultType".to_owned(), "complete".into());
-        if let Some(ttl_ms) = ttl_ms {
-            members.insert("ttlMs".to_owned(), ttl_ms.into());
-            members.insert("cacheScope".to_owned(), "public".into());
-        }
-        members.insert(
-            "_meta".to_owned(),
-            json!({ "io.modelcontextprotocol/serverInfo": server_info() }),
-        );
-    }
-    result_response(id, &result.to_string())
+fn complete(id: &str, era: Era, result: Value, ttl_ms: Option<u64>) -> Bytes {
+    reply::complete(id, era, result, &server_info(), ttl_ms)
 }
 
 // === impl Work ===
@@ -284,7 +232,7 @@ impl Work {
                         return;
                     }
                 }
-                let result = offer::text_result(&format!("counted to {to}"));
+                let result = reply::text_result(&format!("counted to {to}"));
                 let _ = lines.send(complete(&id, era, result, None)).await;
             }
             Work::Listen { id } => {
@@ -303,16 +251,4 @@ fn progress(token: &str, step: u64, to: u64) -> Bytes {
         r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{step},"total":{to},"message":"{step} of {to}"}}}}"#
     )
     .into()
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    fn new(code: i64, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            data: None,
-        }
-    }
 }

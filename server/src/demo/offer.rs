@@ -4,6 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::reply::text_result;
+
 /// The members of `tools/list`.
 pub(super) fn tools() -> Value {
     json!([
@@ -116,11 +118,6 @@ pub(super) fn call(name: &str, arguments: &Value) -> Result<Value, String> {
         "now" => Ok(text_result(&now())),
         _ => Err(format!("unknown tool: {name}")),
     }
-}
-
-/// A tool result of one text.
-pub(super) fn text_result(text: &str) -> Value {
-    json!({ "content": [{ "type": "text", "text": text }] })
 }
 
 /// The result of `prompts/get`, if there is such a prompt.

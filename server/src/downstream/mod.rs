@@ -42,6 +42,8 @@ pub use intake::Intake;
 pub use sse::SseTable;
 pub use worker::{Face, OnPipeline, Workers};
 
+pub(crate) use read::wire_headers;
+
 /// `/mcp`: all servers as one.
 pub(crate) async fn all(
     request: HttpRequest,

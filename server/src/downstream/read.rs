@@ -31,18 +31,18 @@ const SHORT: Duration = Duration::from_millis(100);
 const SMALL: usize = 64 * 1024;
 
 /// The routing headers, as they arrived.
-pub(super) struct HeaderView<'a>(WireHeaders<'a>);
+pub(crate) struct HeaderView<'a>(WireHeaders<'a>);
 
 // === impl HeaderView ===
 
 impl<'a> HeaderView<'a> {
-    pub(super) fn view(&self) -> WireHeaders<'a> {
+    pub(crate) fn view(&self) -> WireHeaders<'a> {
         self.0
     }
 }
 
 /// The headers that repeat the body.
-pub(super) fn wire_headers(request: &HttpRequest) -> HeaderView<'_> {
+pub(crate) fn wire_headers(request: &HttpRequest) -> HeaderView<'_> {
     let values = |name: &'static str| -> Values<'_> {
         request
             .headers()

@@ -12,6 +12,7 @@ use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
 use weir_actors::pipeline::{Mail, Metrics, Overlooked, PipelineParts, TaskOwners};
 use weir_actors::plugged::Ensemble;
+use weir_actors::plugin::Role;
 use weir_actors::seal::{SealKeys, Sealer};
 use weir_actors::session::Sessions;
 use weir_actors::settings::Hosts;
@@ -246,10 +247,17 @@ impl Gateway {
                 Box::new(adjust_log),
             ],
         });
+        let has_telemetry = roles
+            .plugins
+            .iter()
+            .any(|plugin| plugin.role() == Some(Role::Telemetry));
         let listeners = match opening.into() {
-            Opening::Sockets(Sockets { clients, admin }) => vec![
-                listeners::operators(admin, admin_hosts, state.clone()),
-                listeners::clients(
+            Opening::Sockets(Sockets { clients, admin }) => [
+                Some(listeners::operators(admin, admin_hosts, state.clone())),
+                (!has_telemetry)
+                    .then(|| listeners::telemetry(metrics.clone()))
+                    .flatten(),
+                Some(listeners::clients(
                     clients,
                     workers,
                     Served {
@@ -258,8 +266,11 @@ impl Gateway {
                     },
                     board.clone(),
                     state,
-                ),
-            ],
+                )),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
             Opening::Stdio { client, admin } => admin
                 .map(|admin| listeners::operators(admin, admin_hosts, state))
                 .into_iter()

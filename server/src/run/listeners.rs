@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use actix_web::http::KeepAlive;
 use actix_web::{App, web};
 use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
+use weir_actors::pipeline::Metrics;
 use weir_actors::settings::Hosts;
 use weir_actors::supervisor::{ChildContext, ChildSpec};
 use weir_actors::upstream::UpstreamBoard;
@@ -149,6 +150,33 @@ pub(super) fn operators(
     })
     .reports_ready()
     .heartbeat(None)
+}
+
+/// The built-in telemetry server, as a supervised child. The loopback has a port for it; if not, the gateway does
+/// without.
+pub(super) fn telemetry(metrics: Arc<Metrics>) -> Option<ChildSpec> {
+    let bound = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = match bound {
+        Ok(bound) => bound,
+        Err(error) => {
+            tracing::warn!(%error, "no telemetry server");
+            return None;
+        }
+    };
+    tracing::info!(
+        url = format!("http://{address}/mcp"),
+        "telemetry server listening"
+    );
+    let listener = Arc::new(listener);
+    let child = ChildSpec::task("telemetry", move |context| {
+        let (listener, metrics) = (listener.clone(), metrics.clone());
+        async move {
+            let server = crate::telemetry::server(listener.try_clone()?, metrics)?;
+            serve(server, context, std::future::ready(())).await
+        }
+    });
+    Some(child.reports_ready().heartbeat(None))
 }
 
 /// Runs a server until it ends or is asked to stop. It is ready when `serving` resolves.

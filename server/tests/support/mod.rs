@@ -7,6 +7,7 @@ pub(crate) mod keys;
 pub(crate) mod kit;
 pub(crate) mod legacy_server;
 pub(crate) mod mcp;
+pub(crate) mod mcp_plugin;
 pub(crate) mod pipes;
 pub(crate) mod proc_fs;
 pub(crate) mod process;

@@ -31,6 +31,7 @@ pub mod connections;
 pub mod interceptors;
 pub mod pins;
 pub mod plugins;
+pub mod recorded;
 pub mod reloads;
 pub mod roles;
 pub mod sessions;
@@ -80,6 +81,8 @@ pub struct Metrics {
     pub audit: audit::AuditMetrics,
     /// Plugins that play a role.
     pub roles: roles::RoleMetrics,
+    /// What others record.
+    pub recorded: recorded::Recorded,
 }
 
 // === impl Metrics ===
@@ -108,6 +111,7 @@ impl Metrics {
             supervision: supervision::SupervisionMetrics::register(&register)?,
             audit: audit::AuditMetrics::register(&register)?,
             roles: roles::RoleMetrics::register(&register)?,
+            recorded: recorded::Recorded::register(&register)?,
             registry,
             config,
         }))
