@@ -2,10 +2,11 @@
 //! plugin author, a test or a simulator.
 //!
 //! Read in this order: who is calling ([`identity`]), what the seven roles answer ([`role`]) and in which words
-//! ([`policy`], [`credential`], [`provision`], [`telemetry`]), what is recorded ([`audit`]), then the wire: [`jsonrpc`]
-//! carries bytes, [`mcp`] knows the revisions.
+//! ([`policy`], [`credential`], [`provision`], [`telemetry`]), what is recorded ([`audit`]), how a plugin is asked
+//! ([`call`]), then the wire: [`jsonrpc`] carries bytes, [`mcp`] knows the revisions.
 
 pub mod audit;
+pub mod call;
 pub mod credential;
 pub mod identity;
 pub mod jsonrpc;
