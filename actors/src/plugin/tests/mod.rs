@@ -2,15 +2,17 @@
 
 mod bounds;
 mod parts;
+mod strategies;
+mod upkeep;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::supervisor::{Runtime, SupervisorHandle, SupervisorSpec};
+use crate::supervisor::{Observer, Runtime, SupervisionEvent, SupervisorHandle, SupervisorSpec};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
@@ -50,6 +52,30 @@ impl LifecycleHooks for Diary {
     fn on_restart(&self, info: &PluginInfo, attempt: u32) {
         self.note(format!("OnRestart {} {attempt}", info.name));
     }
+
+    fn on_quarantined(&self, info: &PluginInfo, trial: Option<Duration>) {
+        self.note(format!("OnQuarantined {} {trial:?}", info.name));
+    }
+
+    fn on_recovered(&self, info: &PluginInfo) {
+        self.note(format!("OnRecovered {}", info.name));
+    }
+
+    fn on_replaced(&self, info: &PluginInfo, replacement: &Replacement) {
+        self.note(format!("OnReplaced {} {replacement}", info.name));
+    }
+}
+
+/// Tells a loader what happens in the tree, once there is one.
+#[derive(Default)]
+struct Ears(OnceLock<Loader>);
+
+impl Observer for Ears {
+    fn event(&self, event: &SupervisionEvent) {
+        if let Some(loader) = self.0.get() {
+            loader.hear(event);
+        }
+    }
 }
 
 struct Site {
@@ -60,17 +86,24 @@ struct Site {
 
 /// Runs a test with a loader, in time that only passes when everybody waits.
 fn story<T: Future<Output = ()>>(test: impl FnOnce(Site) -> T) {
+    run(SupervisorSpec::dynamic("plugins").quarantining(), test);
+}
+
+/// The same with plugins in this group.
+fn run<T: Future<Output = ()>>(spec: SupervisorSpec, test: impl FnOnce(Site) -> T) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
         .build()
         .unwrap();
     LocalSet::new().block_on(&runtime, async {
-        let spec = SupervisorSpec::dynamic("plugins").quarantining();
-        let group = spec.start(Runtime::silent(7)).unwrap();
+        let ears = Arc::new(Ears::default());
+        let observer = ears.clone();
+        let group = spec.start(Runtime { observer, seed: 7 }).unwrap();
         group.ready().await;
         let diary = Diary::default();
         let loader = Loader::new(group.clone(), Arc::default(), Arc::new(diary.clone()));
+        assert!(ears.0.set(loader.clone()).is_ok());
         test(Site {
             loader,
             diary,
