@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::call::InvalidCall;
+use super::versions::{Said, UNKNOWN};
 
 /// One call of a plugin.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,16 @@ pub trait PluginClient: Send + Sync + 'static {
 
     /// What the plugin says its version is.
     fn version(&self) -> String {
-        "unknown".to_owned()
+        UNKNOWN.to_owned()
+    }
+
+    /// What the plugin says of itself: by default its version alone.
+    fn said(&self) -> Said {
+        let version = self.version();
+        Said {
+            version: (version != UNKNOWN).then_some(version),
+            protocol: None,
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::call::{self, MAX_ANSWER_BYTES};
 use super::client::{Call, CallError, PluginTransport};
-use super::lifecycle::{PluginInfo, PluginState};
+use super::lifecycle::{Moment, PluginInfo, PluginState};
 use super::record::Record;
 use super::roles::Role;
 use super::upkeep::Upkeep;
@@ -97,6 +98,11 @@ impl PluginHandle {
     /// The number of the instance that serves, or served last: restarts and reloads count on. 0 before the first.
     pub fn generation(&self) -> u64 {
         self.0.info.load().generation
+    }
+
+    /// Follows what it is doing.
+    pub fn follow(&self) -> watch::Receiver<Moment> {
+        self.0.lifecycle.watch()
     }
 
     /// What it is called, what carries it, its version, and which of its instances serves.

@@ -4,8 +4,8 @@
 //! says, [`versions`] and [`dependencies`] what fits together. Then what runs: [`client`] is how a plugin is spoken to,
 //! [`call`] what may be said, [`lifecycle`] the states of its life; [`loader`] loads plugins, `instance` is the actor that
 //! keeps one as [`upkeep`] says, within [`limits`], in good [`health`] and of [`integrity`]; `record` is what is known of
-//! it, `handle` is how it is called over its restarts, [`registry`] and `typed` find it by its role, and `answer` reads
-//! what it says. [`mock`] is a transport for tests; the others have a
+//! it, `handle` is how it is called over its restarts, `steward` lets it run when what it needs does, [`registry`] and
+//! `typed` find it by its role, and `answer` reads what it says. [`mock`] is a transport for tests; the others have a
 //! [room](crate::transport) of their own.
 
 pub mod call;
@@ -29,6 +29,7 @@ mod meaning;
 mod record;
 mod roles;
 mod seat;
+mod steward;
 mod tenure;
 mod typed;
 
@@ -41,7 +42,7 @@ pub use config::{
     InlineServer, PluginEntry, PluginTls, PluginsConfig, ServerReference, SidecarConfig,
     SubprocessConfig,
 };
-pub use dependencies::{Dependencies, DependencyError};
+pub use dependencies::{Dependencies, DependencyError, Verdict};
 pub use handle::{PluginHandle, PluginSpec};
 pub use health::HealthConfig;
 pub use instance::{PluginActor, PluginFailure};
@@ -54,6 +55,7 @@ pub use mock::{MockPluginClient, MockTransport};
 pub use registry::{AlreadyRegistered, Registry};
 pub use roles::{InMemory, Role};
 pub use seat::Seat;
+pub use steward::{Plan, Steward};
 pub use typed::{
     AuditClient, AuthClient, CredentialClient, CredentialKey, Detail, PolicyClient,
     ProvisionerClient, ProxyClient, Question, TelemetryClient, Validated,

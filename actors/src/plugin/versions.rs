@@ -217,7 +217,10 @@ impl Said {
     /// Reads the body of an answer to the question for its health. One that is no JSON object says nothing, and a text
     /// that is longer than 128 bytes neither.
     pub fn of_health(body: &[u8]) -> Self {
-        let said: Self = serde_json::from_slice(body).unwrap_or_default();
+        let said: Self = match body.trim_ascii_start().first() {
+            Some(b'{') => serde_json::from_slice(body).unwrap_or_default(),
+            _ => Self::default(),
+        };
         let short = |text: &String| (1..=MAX_BYTES).contains(&text.len());
         let plain = |text: String| text.chars().filter(|letter| !letter.is_control()).collect();
         Self {

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::dialect;
 use crate::plugin::call::MAX_ANSWER_BYTES;
+use crate::plugin::versions::{Said, UNKNOWN};
 use crate::plugin::{Call, CallError};
 use crate::upstream::http::{
     HttpClientConfig, HttpError, HttpErrorKind, HttpTarget, InvalidTarget, KeptBody, KeptConnection,
@@ -28,9 +28,6 @@ const DEADLINE: HeaderName = HeaderName::from_static("weir-deadline-ms");
 
 /// How much of an answer is read that is only quoted in an error, or looked at for a version.
 const QUOTED_BYTES: usize = 4 * 1024;
-
-/// The longest version that is repeated, in bytes.
-const MAX_VERSION_BYTES: usize = 64;
 
 /// Speaks to one instance of a plugin.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ pub(super) struct HttpCall {
     closed: AtomicBool,
     /// Why nobody was there to be connected to, the last time that it was so.
     gone: watch::Sender<Option<String>>,
-    version: ArcSwapOption<String>,
+    said: ArcSwap<Said>,
 }
 
 /// A connection that nobody uses at the moment.
@@ -54,12 +51,6 @@ struct Idle {
     /// Who made it.
     thread: ThreadId,
     since: Instant,
-}
-
-/// What a plugin may say of itself when it is asked for its health.
-#[derive(Deserialize)]
-struct About {
-    version: String,
 }
 
 // === impl HttpCall ===
@@ -80,7 +71,7 @@ impl HttpCall {
             idle: Mutex::default(),
             closed: AtomicBool::new(false),
             gone: watch::Sender::new(None),
-            version: ArcSwapOption::empty(),
+            said: ArcSwap::default(),
         })
     }
 
@@ -126,22 +117,19 @@ impl HttpCall {
             let status = status.as_u16();
             return Err(dialect::failure("health", status, quoted(&answer)));
         }
-        let about = serde_json::from_slice::<About>(quoted(&answer));
-        if let Ok(About { version }) = about
-            && version.len() <= MAX_VERSION_BYTES
-        {
-            let version = dialect::excerpt(version.as_bytes());
-            self.version.store(Some(Arc::new(version)));
-        }
+        self.said.store(Arc::new(Said::of_health(quoted(&answer))));
         Ok(())
     }
 
-    /// What the plugin said its version is when it was asked for its health.
+    /// What the plugin said of itself when it was asked for its health.
+    pub(super) fn said(&self) -> Said {
+        Said::clone(&self.said.load())
+    }
+
+    /// The same, the version alone.
     pub(super) fn version(&self) -> String {
-        let version = self.version.load();
-        version
-            .as_deref()
-            .map_or_else(|| "unknown".to_owned(), String::clone)
+        let said = self.said();
+        said.version.unwrap_or_else(|| UNKNOWN.to_owned())
     }
 
     /// No calls from here on. Those under way are not disturbed.

@@ -9,7 +9,9 @@ use thiserror::Error;
 use weir_plugin_protocol::Secret;
 
 use super::http_call::HttpCall;
-use crate::plugin::{BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport};
+use crate::plugin::{
+    BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport, Said,
+};
 use crate::upstream::http::{HttpClientConfig, InvalidTarget};
 
 /// Reaches a plugin at its address.
@@ -124,5 +126,9 @@ impl PluginClient for SidecarClient {
 
     fn version(&self) -> String {
         self.0.version()
+    }
+
+    fn said(&self) -> Said {
+        self.0.said()
     }
 }

@@ -6,6 +6,7 @@ mod forget;
 mod guard;
 mod pages;
 mod pins;
+mod plugins;
 mod state;
 
 use std::io;
@@ -21,6 +22,7 @@ use weir_actors::settings::Hosts;
 
 pub use pages::probes;
 pub use pins::{AcceptRefused, AcceptRequest};
+pub use plugins::Tending;
 pub use state::AdminState;
 
 /// Connections that are open at a time: an operator and a few scrapers.

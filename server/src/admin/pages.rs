@@ -7,7 +7,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::{AdminState, forget, guard, pins};
+use super::{AdminState, forget, guard, pins, plugins};
 
 type State = Arc<dyn AdminState>;
 type Part = fn(&dyn AdminState) -> Value;
@@ -48,6 +48,7 @@ pub(super) fn all(state: State) -> impl FnOnce(&mut ServiceConfig) {
         }
         pins::accepting(Arc::clone(&state))(config);
         forget::forgetting(Arc::clone(&state))(config);
+        plugins::one(Arc::clone(&state))(config);
         reload(config, &state);
         probes(state)(config);
         config.default_service(web::to(not_found));
@@ -125,7 +126,8 @@ fn ready(state: &dyn AdminState) -> HttpResponse {
     }
 }
 
-async fn wrong_method() -> HttpResponse {
+/// The answer to another method at a page that shows something.
+pub(super) async fn wrong_method() -> HttpResponse {
     let body = json!({ "error": "this page can only be read; use GET" });
     HttpResponse::MethodNotAllowed()
         .insert_header((header::ALLOW, "GET, HEAD"))

@@ -1,9 +1,10 @@
 //! What the admin listener can be asked.
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::{Value, json};
 
 use super::pins::{AcceptRefused, AcceptRequest};
+use super::plugins::Tending;
 
 /// The state of the gateway, as operators see it. Called from the admin listener's thread: every answer must be quick
 /// and must not wait for the parts that it describes, which may be the ones that hang.
@@ -39,6 +40,19 @@ pub trait AdminState: Send + Sync + 'static {
 
     /// The plugins.
     fn plugins(&self) -> Value;
+
+    /// Does something to a plugin; this may take seconds.
+    ///
+    /// # Errors
+    /// Why it does not serve as it should, for the operator.
+    fn tend_plugin(
+        &self,
+        name: &str,
+        _how: Tending,
+    ) -> LocalBoxFuture<'static, Result<(), String>> {
+        let error = format!("plugin {name} is not loaded");
+        Box::pin(std::future::ready(Err(error)))
+    }
 
     /// What servers offer, compared with what was approved.
     fn pins(&self) -> Value {

@@ -3,15 +3,17 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | stopped as asked; for `call`: the tool answered |
-//! | 1 | `call`: the answer was an error; `pins`: something changed, or was refused |
+//! | 1 | `call`: the answer was an error; `pins`: something changed, or was refused; `plugins`: one does not serve, or fails a test |
 //! | 2 | the configuration or the command line is wrong, or an address cannot be listened on; `reload`: nothing changed |
-//! | 3 | `call`, `reload`: the gateway cannot be reached or does not speak MCP |
+//! | 3 | `call`, `reload`, `plugins`: the gateway cannot be reached or does not speak MCP |
 //! | 70 | the supervisor gave up: too many restarts |
 
 mod call;
 mod check;
+mod gateway;
 mod keys;
 mod pins;
+mod plugins;
 mod reload;
 mod serve;
 mod stdio;
@@ -45,6 +47,8 @@ Examples:
   weir call demo add '{\"a\": 1, \"b\": 2}'      call a tool through it
   weir keys new alice --role admin           make an API key
   export WEIR_SEAL_KEY=$(weir keys seal)     make a key that replicas share, for `sealing`
+  weir plugins list                          show the plugins of a running gateway
+  weir plugins test ./my-plugin              see whether a plugin keeps to the contract
   weir pins diff                             show what servers changed since it was approved
   weir schema > weir.schema.json             the configuration's JSON Schema, for editors
 
@@ -77,6 +81,11 @@ enum Command {
     Pins {
         #[command(subcommand)]
         command: pins::PinsCommand,
+    },
+    /// See the plugins of a running gateway, replace and test them.
+    Plugins {
+        #[command(subcommand)]
+        command: plugins::PluginsCommand,
     },
     /// Make API keys and sealing keys.
     Keys {
@@ -127,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Call(arguments) => call::call(arguments),
         Command::Keys { command } => keys::keys(command),
         Command::Pins { command } => pins::pins(command),
+        Command::Plugins { command } => plugins::plugins(command),
         Command::Schema => print(&config::schema()),
         Command::Demo => serve::demo(),
     }

@@ -1,9 +1,6 @@
 //! `weir pins`: what servers offer, compared with what was approved.
 
-mod gateway;
-
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,9 +11,9 @@ use weir_actors::builtin::outside::NoFetch;
 use weir_actors::upstream::ServerName;
 use weir_actors::upstream::pins::{Digest, PinFile, Records, kind_of};
 
-use super::{ConfigArguments, complain, print};
+use super::gateway::{Asked, PlaceArguments, plain};
+use super::{complain, print};
 use crate::run::pin_files;
-use gateway::{Admin, Asked};
 
 /// The exit code of something that was refused.
 const REFUSED: u8 = 1;
@@ -29,16 +26,6 @@ pub(super) enum PinsCommand {
     Diff(SelectArguments),
     /// Approve what is offered now; without a running gateway, what is offered next.
     Accept(SelectArguments),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct PlaceArguments {
-    /// Where the gateway's admin listener is [default: the `admin.listen` of the configuration]
-    #[arg(long, value_name = "URL")]
-    admin: Option<String>,
-    /// The configuration that names the address and the file
-    #[arg(long, short, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -185,7 +172,7 @@ fn accept(arguments: &SelectArguments) -> ExitCode {
 
 /// Without a gateway nobody knows what is offered now: what is offered next is approved.
 fn accept_in_file(arguments: &SelectArguments) -> ExitCode {
-    let (file, mut records) = match arguments.place.file() {
+    let (file, mut records) = match file_of(&arguments.place) {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -225,7 +212,7 @@ fn page(place: &PlaceArguments) -> Result<Value, ExitCode> {
         ))),
         Asked::Unreachable(reason) if place.admin.is_some() => Err(complain(&reason)),
         Asked::Unreachable(_) => {
-            let (file, records) = place.file()?;
+            let (file, records) = file_of(place)?;
             Ok(of_file(&file, &records))
         }
     }
@@ -272,17 +259,6 @@ fn short(hash: &str) -> String {
     hash.chars().take("sha256:".len() + 12).collect()
 }
 
-/// A text of a server as a terminal may show it.
-fn plain(text: &str) -> String {
-    let is_plain =
-        |letter: char| !letter.is_control() && !weir_actors::builtin::is_deceptive(letter);
-    let letters = text.chars().map(|letter| match is_plain(letter) {
-        true => letter.to_string(),
-        false => letter.escape_unicode().to_string(),
-    });
-    letters.collect()
-}
-
 // === impl SelectArguments ===
 
 impl SelectArguments {
@@ -295,51 +271,22 @@ impl SelectArguments {
     }
 }
 
-// === impl PlaceArguments ===
-
-impl PlaceArguments {
-    fn admin(&self) -> Result<Admin, ExitCode> {
-        let url = match &self.admin {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => {
-                let source = self.config_arguments().source();
-                let address = self.config_arguments().load(&source)?.admin.listen.0;
-                let ip = address.ip();
-                let host = match (ip.is_unspecified(), ip.is_ipv4()) {
-                    (true, true) => "127.0.0.1".to_owned(),
-                    (true, false) => "[::1]".to_owned(),
-                    (false, true) => ip.to_string(),
-                    (false, false) => format!("[{ip}]"),
-                };
-                format!("http://{host}:{}", address.port())
-            }
-        };
-        Admin::new(&url).map_err(|error| complain(&error))
-    }
-
-    /// The file of the configuration, which is there.
-    fn file(&self) -> Result<(PinFile, Records), ExitCode> {
-        let source = self.config_arguments().source();
-        let config = self.config_arguments().load(&source)?;
-        let outside = Outside::real(source.directory(), Arc::new(NoFetch));
-        let found = pin_files(&config, &outside)
-            .into_iter()
-            .find(|place| place.is_file());
-        let Some(path) = found else {
-            return Err(complain(
-                "no gateway is running, and nothing was ever pinned",
-            ));
-        };
-        let file = PinFile::new(&path);
-        match file.read() {
-            Ok(records) => Ok((file, records)),
-            Err(error) => Err(complain(&error.to_string())),
-        }
-    }
-
-    fn config_arguments(&self) -> ConfigArguments {
-        ConfigArguments {
-            config: self.config.clone(),
-        }
+/// The file of the configuration, which is there.
+fn file_of(place: &PlaceArguments) -> Result<(PinFile, Records), ExitCode> {
+    let source = place.config_arguments().source();
+    let config = place.config_arguments().load(&source)?;
+    let outside = Outside::real(source.directory(), Arc::new(NoFetch));
+    let found = pin_files(&config, &outside)
+        .into_iter()
+        .find(|place| place.is_file());
+    let Some(path) = found else {
+        return Err(complain(
+            "no gateway is running, and nothing was ever pinned",
+        ));
+    };
+    let file = PinFile::new(&path);
+    match file.read() {
+        Ok(records) => Ok((file, records)),
+        Err(error) => Err(complain(&error.to_string())),
     }
 }

@@ -97,6 +97,9 @@ fn done(report: &Value) -> String {
         ("added", "/servers/added"),
         ("replaced", "/servers/replaced"),
         ("removed", "/servers/removed"),
+        ("added", "/plugins/added"),
+        ("replaced", "/plugins/replaced"),
+        ("removed", "/plugins/removed"),
         ("needs restart", "/needs_restart"),
         ("warning", "/warnings"),
     ] {

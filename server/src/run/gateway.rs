@@ -220,6 +220,7 @@ impl Gateway {
             sessions: sessions.clone(),
             plugins: loader.clone(),
             ensemble: ensemble.clone(),
+            plugin_page: plugged.page(),
             reloads: reloads.clone(),
         });
         let admin_hosts = Arc::new(ArcSwap::from_pointee(settings::admin_hosts(config)));

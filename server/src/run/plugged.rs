@@ -1,5 +1,8 @@
 //! The plugins that the configuration names, each with its transport and its place in the tree.
 
+mod change;
+mod page;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,24 +12,41 @@ use weir_actors::builtin::outside::ReadFile;
 use weir_actors::pipeline::Metrics;
 use weir_actors::plugged::{Direction, Ensemble};
 use weir_actors::plugin::{
-    InMemory, Loader, McpServer, Plugin, PluginSpec, PluginTransport, Provider, Role, Upkeep,
+    InMemory, Loader, McpServer, Plan, Plugin, PluginSpec, PluginTransport, Provider, Role,
+    Steward, Upkeep,
 };
 use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
-use weir_actors::transport::{InMemoryTransport, McpTransport, Part};
+use weir_actors::transport::{InMemoryTransport, McpTransport, Part, VettedTransport, Way};
 use weir_actors::upstream::UpstreamBoard;
 use weir_actors::upstream::http::HttpClientConfig;
 
 use super::plugin_hooks::AuditHooks;
 
+pub(super) use change::PluginChanges;
+pub(super) use page::PluginPage;
+
 /// The plugins. Those in memory lead to the parts that the pipeline asks, whichever these are at the time.
 pub(super) struct Plugged {
     board: UpstreamBoard,
     audit: AuditLog,
+    group: SupervisorHandle,
     loader: Loader,
+    steward: Steward,
+    page: PluginPage,
     means: Means,
     /// The plugins that are loaded, by name.
-    cast: BTreeMap<String, Cast>,
+    seated: BTreeMap<String, Seated>,
+    /// Their names, what is needed first.
+    order: Vec<String>,
+    /// The children of those that are not in the group by themselves: somebody starts them.
+    children: BTreeMap<String, ChildSpec>,
+}
+
+/// A plugin that is loaded.
+struct Seated {
+    plugin: Plugin,
+    transport: VettedTransport,
 }
 
 /// What plugins are kept with.
@@ -41,9 +61,6 @@ pub(super) struct Means {
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Who plays which role under which key: the same again stays loaded.
-type Cast = (String, Option<Role>, Option<InMemory>);
-
 // === impl Plugged ===
 
 impl Plugged {
@@ -57,13 +74,20 @@ impl Plugged {
         let hooks = Arc::new(AuditHooks(audit.clone()));
         let counts = means.metrics.plugins.clone();
         let registry = means.ensemble.registry().clone();
-        let loader = Loader::counted(group, registry, hooks, counts);
+        let loader = Loader::counted(group.clone(), registry, hooks, counts);
+        let steward = Steward::new(loader.clone(), group.clone());
+        let page = PluginPage::new(loader.clone(), steward.clone());
         Self {
             board,
             audit,
+            group,
             loader,
+            steward,
+            page,
             means,
-            cast: BTreeMap::new(),
+            seated: BTreeMap::new(),
+            order: Vec::new(),
+            children: BTreeMap::new(),
         }
     }
 
@@ -72,59 +96,39 @@ impl Plugged {
         self.loader.clone()
     }
 
-    /// Takes the plugins into the books. Returns their places in the group, which is not started yet.
+    /// What operators see of them.
+    pub(super) fn page(&self) -> PluginPage {
+        self.page.clone()
+    }
+
+    /// Takes the plugins into the books. Returns their places in the group, which is not started yet, those first that
+    /// others need.
     ///
     /// # Errors
     /// A text that names the key of the plugin that cannot be carried out.
     pub(super) fn enlist(&mut self, plugins: &[Plugin]) -> Result<Vec<ChildSpec>, String> {
         self.direct(plugins);
-        let mut children = Vec::with_capacity(plugins.len());
         for plugin in plugins {
             let keyed = |text: String| format!("plugins.{}: {text}", plugin.key);
-            let spec = self.spec(plugin).map_err(keyed)?;
-            let child = self.loader.enlist(spec);
-            let child = child.map_err(|error| keyed(error.to_string()))?;
-            children.push(child);
-            self.cast.insert(plugin.name.clone(), cast(plugin));
+            let child = self.enlist_one(plugin).map_err(keyed)?;
+            self.children.insert(plugin.name.clone(), child);
         }
+        let dependencies = self.put_in_order();
+        let needy: Vec<&str> = dependencies.dependents().collect();
+        let mut children = Vec::with_capacity(plugins.len() + 1);
+        if !needy.is_empty() {
+            children.push(self.steward.child());
+        }
+        let independent = |name: &&String| !needy.contains(&name.as_str());
+        for name in dependencies.order().iter().filter(independent) {
+            children.extend(self.children.remove(name));
+        }
+        let held = self.children.clone();
+        self.steward.plan(Plan {
+            dependencies,
+            children: held,
+        });
         Ok(children)
-    }
-
-    /// Loads the plugins that are new, unloads those that are gone, and both where another part plays the role. Returns
-    /// what went wrong.
-    pub(super) async fn change(&mut self, plugins: &[Plugin]) -> Vec<String> {
-        self.direct(plugins);
-        let mut failures = Vec::new();
-        let stays = |name: &String, known: &Cast| {
-            let mut plugins = plugins.iter();
-            plugins.any(|plugin| plugin.name == *name && cast(plugin) == *known)
-        };
-        let gone = self.cast.iter().filter(|(name, known)| !stays(name, known));
-        let gone: Vec<String> = gone.map(|(name, _)| name.clone()).collect();
-        for name in gone {
-            self.cast.remove(&name);
-            if let Err(error) = self.loader.unload(&name).await {
-                failures.push(error.to_string());
-            }
-        }
-        for plugin in plugins {
-            if self.cast.contains_key(&plugin.name) {
-                continue;
-            }
-            let loaded = match self.spec(plugin) {
-                Ok(spec) => self
-                    .loader
-                    .load(spec)
-                    .await
-                    .map_err(|error| error.to_string()),
-                Err(text) => Err(text),
-            };
-            match loaded {
-                Ok(_) => drop(self.cast.insert(plugin.name.clone(), cast(plugin))),
-                Err(text) => failures.push(format!("plugins.{}: {text}", plugin.key)),
-            }
-        }
-        failures
     }
 
     /// Has the roles played as the plugins' entries say.
@@ -140,14 +144,29 @@ impl Plugged {
         }
     }
 
-    fn spec(&self, plugin: &Plugin) -> Result<PluginSpec, String> {
-        let role = plugin.role();
-        Ok(PluginSpec {
+    fn enlist_one(&mut self, plugin: &Plugin) -> Result<ChildSpec, String> {
+        let transport = VettedTransport::new(self.way(plugin)?);
+        let spec = PluginSpec {
             name: plugin.name.clone(),
             key: plugin.key.clone(),
-            role,
-            transport: self.transport(plugin, role)?,
+            role: plugin.role(),
+            transport: Arc::new(transport.clone()),
             upkeep: Upkeep::of(&plugin.entry),
+        };
+        let child = self.loader.enlist(spec);
+        let child = child.map_err(|error| error.to_string())?;
+        let plugin = plugin.clone();
+        let seated = Seated { plugin, transport };
+        self.seated.insert(seated.plugin.name.clone(), seated);
+        Ok(child)
+    }
+
+    /// How a plugin is reached, and what is required of it.
+    fn way(&self, plugin: &Plugin) -> Result<Way, String> {
+        Ok(Way {
+            transport: self.transport(plugin, plugin.role())?,
+            requires: plugin.requires(),
+            said: plugin.manifest.said(),
         })
     }
 
@@ -194,8 +213,4 @@ impl Plugged {
             },
         }
     }
-}
-
-fn cast(plugin: &Plugin) -> Cast {
-    (plugin.key.clone(), plugin.role(), plugin.in_memory())
 }

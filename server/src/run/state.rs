@@ -1,8 +1,9 @@
 //! The state of the gateway, as the admin listener shows it.
 
+use std::error::Error;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 use serde_json::{Value, json};
 use weir_actors::admission::{CircuitState, GateView, Gates};
 use weir_actors::builtin::audit_lines::AuditLog;
@@ -15,8 +16,9 @@ use weir_actors::upstream::pins::{AcceptError, kind_of};
 use weir_actors::upstream::{ServerName, UpstreamBoard, UpstreamState};
 use weir_plugin_protocol::mcp::Era;
 
+use super::plugged::PluginPage;
 use super::reload::{Origin, ReloadHandle};
-use crate::admin::{AcceptRefused, AcceptRequest, AdminState};
+use crate::admin::{AcceptRefused, AcceptRequest, AdminState, Tending};
 use crate::downstream::{Admission, Connections, Intake};
 
 /// Everything an operator may look at.
@@ -32,6 +34,7 @@ pub(super) struct State {
     pub(super) sessions: Sessions,
     pub(super) plugins: Loader,
     pub(super) ensemble: Ensemble,
+    pub(super) plugin_page: PluginPage,
     pub(super) reloads: ReloadHandle,
 }
 
@@ -197,11 +200,25 @@ impl AdminState for State {
     }
 
     fn plugins(&self) -> Value {
-        serde_json::to_value(self.plugins.views()).unwrap_or(Value::Null)
+        self.plugin_page.to_json()
     }
 
     fn forget(&self, user: Option<(&str, Option<&str>)>) {
         self.ensemble.forget(user);
+    }
+
+    fn tend_plugin(&self, name: &str, how: Tending) -> LocalBoxFuture<'static, Result<(), String>> {
+        let (plugins, name) = (self.plugins.clone(), name.to_owned());
+        Box::pin(async move {
+            let tended = match how {
+                Tending::Reload => plugins.reload(&name).await,
+                Tending::Restart => plugins.restart(&name).await,
+            };
+            tended.map_err(|error| match error.source() {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            })
+        })
     }
 
     fn last_reload(&self) -> Value {

@@ -174,6 +174,11 @@ impl Keeper {
         if new_auth && !plan::touches(&changed, "auth") {
             changed.push("auth (a file that it names)".to_owned());
         }
+        if !plan::touches(&changed, "plugins") {
+            for key in self.parts.plugins.differing(&roles.plugins) {
+                changed.push(format!("plugins.{key} (a file that it names)"));
+            }
+        }
         for (name, step) in &steps {
             let named = ["servers", "credentials.servers", "supervision"]
                 .iter()
@@ -230,7 +235,8 @@ impl Keeper {
             let patience = before.limits.deadline.0.max(before.limits.ask_deadline.0);
             self.retirement.take(instance, credentials, moved, patience);
         }
-        let warnings = self.parts.plugins.change(&roles.plugins).await;
+        let mut plugins = self.parts.plugins.change(&roles.plugins).await;
+        let warnings = std::mem::take(&mut plugins.warnings);
 
         let is_new = |server: &ServerName| {
             let step = steps.iter().find(|(name, _)| name == server);
@@ -248,6 +254,7 @@ impl Keeper {
             added,
             replaced,
             removed,
+            plugins,
             needs_restart,
             warnings,
             took: began.elapsed(),

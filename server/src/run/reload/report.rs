@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use weir_actors::upstream::{ServerName, UpstreamState};
 
 use crate::config::ConfigError;
+use crate::run::plugged::PluginChanges;
 
 /// What came of one reload.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Applied {
     pub replaced: Vec<(ServerName, UpstreamState)>,
     /// Servers that are not there any more.
     pub removed: Vec<ServerName>,
+    /// Plugins that are new, replaced or gone.
+    pub(in crate::run) plugins: PluginChanges,
     /// Keys that differ from what the gateway was started with and need a restart.
     pub needs_restart: Vec<String>,
     /// What went wrong without keeping the rest from being put in force.
@@ -79,6 +82,7 @@ impl Report {
                     "replaced": states(&applied.replaced),
                     "removed": applied.removed,
                 },
+                "plugins": applied.plugins,
                 "needs_restart": applied.needs_restart,
                 "warnings": applied.warnings,
                 "took_ms": u64::try_from(applied.took.as_millis()).unwrap_or(u64::MAX),

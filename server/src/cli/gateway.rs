@@ -1,16 +1,32 @@
 //! Questions to the admin listener of a running gateway.
 
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::Args;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::Value;
 use weir_actors::upstream::http::{AddressRule, HttpClient, HttpClientConfig, HttpTarget};
+
+use super::{ConfigArguments, complain, loopback};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which gateway is asked.
+#[derive(Clone, Debug, Args)]
+pub(super) struct PlaceArguments {
+    /// Where the gateway's admin listener is [default: the `admin.listen` of the configuration]
+    #[arg(long, value_name = "URL")]
+    pub(super) admin: Option<String>,
+    /// The configuration that names the address
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
 
 /// An admin listener.
 pub(super) struct Admin {
@@ -23,6 +39,29 @@ pub(super) enum Asked {
     Answered(u16, Value),
     /// Nobody is there, or does not answer; why.
     Unreachable(String),
+}
+
+// === impl PlaceArguments ===
+
+impl PlaceArguments {
+    /// The listener that is named, or says on standard error why there is none.
+    pub(super) fn admin(&self) -> Result<Admin, ExitCode> {
+        let url = match &self.admin {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let source = self.config_arguments().source();
+                let address = self.config_arguments().load(&source)?.admin.listen.0;
+                format!("http://{}", loopback(address))
+            }
+        };
+        Admin::new(&url).map_err(|error| complain(&error))
+    }
+
+    pub(super) fn config_arguments(&self) -> ConfigArguments {
+        ConfigArguments {
+            config: self.config.clone(),
+        }
+    }
 }
 
 // === impl Admin ===
@@ -74,4 +113,15 @@ impl Admin {
         let text = text.map_err(|error| error.to_string())?;
         Ok((status, serde_json::from_slice(&text).unwrap_or(Value::Null)))
     }
+}
+
+/// A text of somebody else as a terminal may show it.
+pub(super) fn plain(text: &str) -> String {
+    let is_plain =
+        |letter: char| !letter.is_control() && !weir_actors::builtin::is_deceptive(letter);
+    let letters = text.chars().map(|letter| match is_plain(letter) {
+        true => letter.to_string(),
+        false => letter.escape_unicode().to_string(),
+    });
+    letters.collect()
 }
