@@ -39,7 +39,18 @@ pub(crate) fn unwrap(answer: &[u8]) -> Result<Value, CallError> {
 /// # Errors
 /// As [`unwrap`], or the answer is not of this type.
 pub(crate) fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, CallError> {
-    typed(unwrap(answer)?)
+    object(unwrap(answer)?)
+}
+
+/// Reads an object that was unwrapped. A list is none, even if its elements are the values in their order.
+///
+/// # Errors
+/// It is not of this type.
+pub(crate) fn object<T: DeserializeOwned>(value: Value) -> Result<T, CallError> {
+    match value.is_object() {
+        true => typed(value),
+        false => Err(CallError::Malformed("it is no object".to_owned())),
+    }
 }
 
 /// Reads what was unwrapped.
@@ -119,8 +130,15 @@ mod tests {
             let decision: Decision = read(answer.as_bytes()).unwrap();
             assert!(decision.allowed && decision.reason == "why", "{answer}");
         }
-        let list: Vec<u8> = read(b"[1]").unwrap();
-        assert_eq!(list, read::<Vec<u8>>(br#"{"result":[1]}"#).unwrap());
+        for answer in [&b"[1]"[..], br#"{"result":[1]}"#] {
+            let list: Vec<u8> = typed(unwrap(answer).unwrap()).unwrap();
+            assert_eq!(list, [1]);
+        }
+        // Values in the right order are no object.
+        for answer in [&b"[true]"[..], br#"{"result":[true,"why"]}"#] {
+            let malformed = read::<Decision>(answer).unwrap_err();
+            assert!(matches!(malformed, CallError::Malformed(_)));
+        }
         acknowledged(br#"{"result":"ok"}"#).unwrap();
         acknowledged(b"null").unwrap();
     }

@@ -351,7 +351,7 @@ fn validated(mut answer: Value) -> Result<Validated, CallError> {
     let expires_at = answer
         .as_object_mut()
         .and_then(|members| members.remove("expires_at"));
-    let principal: UserPrincipal = answer::typed(answer)?;
+    let principal: UserPrincipal = answer::object(answer)?;
     for (key, text) in [
         ("user_id", Some(&principal.user_id)),
         ("tenant_id", principal.tenant_id.as_ref()),

@@ -100,14 +100,12 @@ impl McpClient {
             headers,
             body: Stance::Asks.request(&id, Method::ToolsCall, terms.version, &members),
         };
-        let desk = Desk {
-            line: self.line.clone(),
-            client: self.line.clients.here(),
-        };
+        let line = self.line.clone();
         let deadline = call.deadline;
         let cancels = self.cancels.clone();
         let (mut caller, answered) = oneshot::channel();
-        let work = async move {
+        self.line.clients.spawn(move |client| async move {
+            let desk = Desk { line, client };
             let answer = tokio::select! {
                 biased;
                 () = caller.closed() => None,
@@ -120,8 +118,7 @@ impl McpClient {
             if !is_answered && let Ok(_place) = cancels.try_acquire() {
                 desk.cancel(&terms, &id).await;
             }
-        };
-        tokio::task::spawn_local(work);
+        });
         match answered.await {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(CallError::Timeout),
@@ -136,7 +133,7 @@ impl McpClient {
         if !Arc::ptr_eq(&now, lost) {
             return Ok(now);
         }
-        let fresh = Arc::new(self.line.greet().await.map_err(CallError::Lost)?);
+        let fresh = Arc::new(self.line.greet().await.map_err(CallError::Unreachable)?);
         self.standing.store(fresh.clone());
         tracing::warn!(server = %self.line.target, "a plugin's session was lost, and is there again");
         Ok(fresh)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method as Verb};
+use http::{HeaderMap, Method as Verb, StatusCode};
 use tracing::debug;
 use weir_plugin_protocol::jsonrpc::{Kind, Message};
 use weir_plugin_protocol::mcp::{Era, Method, code, error_response, result_response};
@@ -175,19 +175,13 @@ impl Miss {
             Self::SessionLost => {
                 CallError::Lost("the server forgets its sessions as it gives them".to_owned())
             }
-            Self::Unsent(reason) => {
-                debug!(reason, "call of a plugin not sent");
-                CallError::NotRunning
-            }
+            Self::Unsent(reason) => CallError::Unreachable(reason),
             Self::Failed(AskError::TooLarge(_)) => CallError::TooLarge,
             Self::Failed(AskError::Malformed(text)) => CallError::Malformed(text),
-            // What stands before a server that is not there says so.
-            Self::Failed(error @ AskError::Status(status))
-                if matches!(status.as_u16(), 429 | 502..=504) =>
-            {
-                CallError::Lost(error.to_string())
+            // No plugin has refused anything: it is not there, or it is not a plugin that answers.
+            Self::Failed(error @ AskError::Status(status)) if !is_passing(status) => {
+                CallError::Malformed(error.to_string())
             }
-            Self::Failed(error @ AskError::Status(_)) => CallError::Refused(error.to_string()),
             Self::Failed(error) => CallError::Lost(error.to_string()),
         }
     }
@@ -200,6 +194,11 @@ impl Miss {
             Self::Failed(error) => error,
         }
     }
+}
+
+/// Whether the same request may have an answer a little later.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 impl From<AskError> for Miss {

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
-use tokio::task::AbortHandle;
+use actix_rt::Arbiter;
+use tokio::sync::oneshot;
 
 use super::client::{HttpClient, HttpClientConfig};
 
@@ -14,12 +15,9 @@ thread_local! {
 
 /// One client in each thread that asks, each with connections of its own. Cheap to clone; clones share the clients.
 ///
-/// It must be used inside a `LocalSet` or actix system, as its clients must.
+/// Only threads of actix can ask: the work is a task of theirs, whatever task it is that asks.
 #[derive(Clone, Debug)]
 pub struct HttpClients(Arc<HttpClientConfig>);
-
-/// Ends a task when nobody waits for it any more.
-struct Abort(AbortHandle);
 
 // === impl HttpClients ===
 
@@ -30,7 +28,7 @@ impl HttpClients {
     }
 
     /// The client of this thread.
-    pub fn here(&self) -> HttpClient {
+    fn here(&self) -> HttpClient {
         MADE.with_borrow_mut(|made| {
             let mut mine = None;
             made.retain(|(config, client)| {
@@ -47,24 +45,40 @@ impl HttpClients {
         })
     }
 
+    /// Starts work with the client of this thread, as a task of this thread. False if it has none.
+    pub fn spawn<F>(&self, work: impl FnOnce(HttpClient) -> F + Send + 'static) -> bool
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let Some(thread) = Arbiter::try_current() else {
+            return false;
+        };
+        let clients = self.clone();
+        // The asking task may be one that other threads could have: only the thread's own loop may start local ones.
+        thread.spawn_fn(move || {
+            actix_rt::spawn(work(clients.here()));
+        })
+    }
+
     /// Does work with the client of the thread that first asks how it goes, as a task of that thread. Dropping the
-    /// future ends the work. Nothing is returned if the work panicked.
-    pub async fn work<T, F>(&self, work: impl FnOnce(HttpClient) -> F) -> Option<T>
+    /// future ends the work. Nothing is returned if the work panicked, or the thread has no client.
+    pub async fn work<T, F>(&self, work: impl FnOnce(HttpClient) -> F + Send + 'static) -> Option<T>
     where
         F: Future<Output = T> + 'static,
         T: Send + 'static,
     {
-        let task = tokio::task::spawn_local(work(self.here()));
-        let _abort = Abort(task.abort_handle());
-        task.await.ok()
-    }
-}
-
-// === impl Abort ===
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
+        let (mut asker, done) = oneshot::channel();
+        self.spawn(move |client| {
+            let work = work(client);
+            async move {
+                tokio::select! {
+                    biased;
+                    () = asker.closed() => {}
+                    done = work => drop(asker.send(done)),
+                }
+            }
+        });
+        done.await.ok()
     }
 }
 
@@ -76,7 +90,7 @@ mod tests {
         value
     }
 
-    #[tokio::test(flavor = "local")]
+    #[actix_rt::test]
     async fn a_thread_has_one_client_as_long_as_it_may_be_asked_for() {
         let clients = HttpClients::new(HttpClientConfig::default());
         let other = HttpClients::new(HttpClientConfig::default());
@@ -91,5 +105,20 @@ mod tests {
         assert_eq!(MADE.with_borrow(Vec::len), 1);
         let lost: Option<()> = clients.work(async |_| panic!("on purpose")).await;
         assert_eq!(lost, None);
+    }
+
+    /// Tasks that could move to other threads are polled outside of what local tasks live in.
+    #[actix_rt::test]
+    async fn any_task_of_a_thread_may_ask() {
+        let clients = HttpClients::new(HttpClientConfig::default());
+        let asking = clients.clone();
+        let asked = tokio::spawn(async move { asking.work(async |_| 7).await });
+        assert_eq!(asked.await.unwrap(), Some(7));
+        // And a thread without a loop hears that it cannot.
+        let stranger = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(clients.work(async |_| 7))
+        });
+        assert_eq!(stranger.join().unwrap(), None);
     }
 }

@@ -220,7 +220,7 @@ async fn a_lost_session_is_opened_again_once_and_calls_are_carried_out_once() {
     });
     let lacking = client.check().await;
     assert!(
-        matches!(&lacking, Err(CallError::Lost(reason)) if reason.contains("no tool check_access")),
+        matches!(&lacking, Err(CallError::Unreachable(reason)) if reason.contains("no tool check_access")),
         "{lacking:?}"
     );
 }
@@ -333,9 +333,9 @@ async fn what_is_no_answer_is_an_error() {
     );
     let large: Right = |error| matches!(error, CallError::TooLarge);
     for (status, body, right) in [
-        (500, "oh", refused),
-        (401, "", refused),
-        (403, r#"{"allowed":true}"#, refused),
+        (500, "oh", lost),
+        (401, "", malformed),
+        (403, r#"{"allowed":true}"#, malformed),
         (503, "", lost),
         (200, "", malformed),
         (202, "", malformed),
@@ -377,7 +377,7 @@ async fn what_is_no_answer_is_an_error() {
     let elsewhere = Server::start().await;
     let to = format!("http://127.0.0.1:{}/mcp", elsewhere.port());
     server.answer("tools/call", move |_| Reply::Redirect(to.clone()));
-    assert!(refused(&client.check().await.unwrap_err()));
+    assert!(malformed(&client.check().await.unwrap_err()));
     assert_eq!(elsewhere.log(), Vec::<String>::new());
 }
 
