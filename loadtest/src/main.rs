@@ -4,12 +4,12 @@
 //! weir-loadtest compare                                          weir beside nginx and others, one report
 //! weir-loadtest run --url http://127.0.0.1:8811/mcp --pid PID     64 connections, each calls and waits, for 10 s
 //! weir-loadtest run --url … --rate 5000                           5000 calls a second, whatever the answers do
-//! weir-loadtest overload | kill | many | tenants | reloads | streams | sessions
+//! weir-loadtest overload | kill | many | plugins | tenants | reloads | streams | sessions
 //! weir-loadtest upstream --port 3001                              an echo server that costs as little as possible
 //! ```
 //! Only loopback is ever loaded. Room by room: [`wire`] frames HTTP/1.1, [`message`] and [`call`] write requests and check
 //! answers, [`mod@line`] is a client's connection, [`load`] keeps connections busy and measures, [`process`] asks Linux what that
-//! cost the process under load, [`measurement`] is what a run found, [`upstream`] is the server at the other end, [`stand`]
+//! cost the process under load, [`measurement`] is what a run found, [`upstream`] is the server at the other end, [`plugin`] a plugin, [`stand`]
 //! starts gateways and servers, [`scenario`] does to them what hurts, [`compare`] puts them side by side.
 #![expect(
     clippy::print_stdout,
@@ -23,6 +23,7 @@ mod line;
 mod load;
 mod measurement;
 mod message;
+mod plugin;
 mod process;
 mod run;
 mod scenario;
@@ -55,6 +56,8 @@ enum Command {
     Kill(scenario::kill::Arguments),
     /// 200 servers, of which one hangs and one crashes again and again.
     Many(scenario::many::Arguments),
+    /// 200 plugins, of which one crashes again and again; then one that every call needs is killed again and again.
+    Plugins(scenario::plugins::Arguments),
     /// Tenants whose request ids are the same call at the same time; each checks that the answer is its own.
     Tenants(scenario::tenants::Arguments),
     /// Reloads the configuration again and again, under load; every tenth is invalid.
@@ -65,6 +68,8 @@ enum Command {
     Sessions(scenario::sessions::Arguments),
     /// Serves an MCP echo server (both eras) on loopback; prints `upstream ready URL`.
     Upstream(upstream::Arguments),
+    /// Is a plugin of any role: prints `PORT=<n>` and answers HTTP there.
+    Plugin(plugin::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -74,11 +79,13 @@ fn main() -> ExitCode {
         Command::Overload(arguments) => scenario::overload::run(&arguments),
         Command::Kill(arguments) => scenario::kill::run(&arguments),
         Command::Many(arguments) => scenario::many::run(&arguments),
+        Command::Plugins(arguments) => scenario::plugins::run(&arguments),
         Command::Tenants(arguments) => scenario::tenants::run(&arguments),
         Command::Reloads(arguments) => scenario::reloads::run(&arguments),
         Command::Streams(arguments) => scenario::streams::run(&arguments),
         Command::Sessions(arguments) => scenario::sessions::run(&arguments),
         Command::Upstream(arguments) => upstream::serve(&arguments).map(|()| true),
+        Command::Plugin(arguments) => plugin::serve(&arguments).map(|()| true),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

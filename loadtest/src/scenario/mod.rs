@@ -8,6 +8,7 @@ mod steady;
 pub(crate) mod kill;
 pub(crate) mod many;
 pub(crate) mod overload;
+pub(crate) mod plugins;
 pub(crate) mod reloads;
 pub(crate) mod sessions;
 pub(crate) mod streams;
