@@ -24,7 +24,7 @@ impl Watched {
             .connected()
             .await;
         let gateway = Gateway::start(&format!(
-            "servers:\n  web: {}\n  child: {}\nlimits:\n  principal: {{ rate: 20/s, burst: 20 }}\n  upstream: {{ max_in_flight: 1, max_wait: 1s }}\nmetrics: {{ stage_sample: 1 }}\n",
+            "servers:\n  web: {}\n  child: {}\nlimits:\n  principal: {{ rate: 20/s, burst: 20 }}\n  upstream: {{ max_in_flight: 1, max_wait: 1s }}\nmetrics: {{ stage_sample: 1 }}\nplugins:\n  telemetry: {{ provider: in-memory, implementation: noop }}\n",
             http_entry(&behind.endpoint()),
             demo_entry()
         ))
