@@ -48,13 +48,16 @@ impl Inbox {
                 None,
             )),
             (Kind::Notification, Method::NotificationToolsListChanged) => {
-                self.mark(&[ListKind::Tools])
+                self.mark(&[ListKind::Tools]);
+                None
             }
             (Kind::Notification, Method::NotificationPromptsListChanged) => {
-                self.mark(&[ListKind::Prompts])
+                self.mark(&[ListKind::Prompts]);
+                None
             }
             (Kind::Notification, Method::NotificationResourcesListChanged) => {
-                self.mark(&[ListKind::Resources, ListKind::Templates])
+                self.mark(&[ListKind::Resources, ListKind::Templates]);
+                None
             }
             (Kind::Notification, Method::NotificationResourcesUpdated) => {
                 self.updated(message);
@@ -86,12 +89,12 @@ impl Inbox {
             .collect()
     }
 
-    fn mark(&self, kinds: &[ListKind]) -> Option<Bytes> {
+    /// Has these lists read again.
+    pub(super) fn mark(&self, kinds: &[ListKind]) {
         for cell in kinds.iter().filter_map(|kind| self.cell(*kind)) {
             cell.set(true);
         }
         self.bell.notify_one();
-        None
     }
 
     fn cell(&self, kind: ListKind) -> Option<&Cell<bool>> {

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, quote};
 use weir_plugin_protocol::mcp::{Era, Method};
 
+use super::catalog::ListKind;
 use super::face::Face;
 use super::handshake;
 use super::http::EventStream;
@@ -77,8 +78,8 @@ impl Face {
         loop {
             match http.get(last_event.as_deref()).await {
                 Ok(answer) if answer.is_event_stream() => {
-                    if again && last_event.is_none() {
-                        self.inbox().mark_all();
+                    if last_event.is_none() {
+                        self.missed(again);
                     }
                     again = true;
                     retry.opened();
@@ -132,8 +133,8 @@ impl Face {
             match opened {
                 Ok(stream) => {
                     // A stream that replaces one that still stands has missed nothing.
-                    if again && current.is_none() {
-                        self.inbox().mark_all();
+                    if current.is_none() {
+                        self.missed(again);
                     }
                     again = true;
                     self.home.desk.hears(Era::Modern, count);
@@ -157,6 +158,18 @@ impl Face {
                     going_on = next(&mut current, self) => if !going_on { current = None },
                 }
             }
+        }
+    }
+
+    /// Has read again what may have changed while no stream was open. Before the first one, that is between the first
+    /// reading of the lists and now, a server has told nobody; it can only have changed what it says it tells of.
+    fn missed(&self, again: bool) {
+        let missed: Vec<ListKind> = ListKind::ALL
+            .into_iter()
+            .filter(|kind| again || self.hello.has_flag(kind.capability(), "listChanged"))
+            .collect();
+        if !missed.is_empty() {
+            self.inbox().mark(&missed);
         }
     }
 

@@ -333,6 +333,27 @@ fn a_legacy_server_is_told_of_each_subscription() {
 }
 
 #[test]
+fn what_changes_between_the_first_lists_and_the_stream_is_not_missed() {
+    for modern in [true, false] {
+        let one = |site: &Site| {
+            site.change(|site| {
+                (site.modern, site.legacy) = (modern, !modern);
+                site.before_the_stream = Some("late".into());
+            });
+        };
+        Upstream::test(one, async |upstream| {
+            let era = if modern { Era::Modern } else { Era::Legacy };
+            let face = |federation: &Federation| federation.servers[0].face(era).cloned();
+            upstream
+                .until("two tools", |federation| {
+                    face(federation).is_some_and(|face| face.catalog.tools.items.len() == 2)
+                })
+                .await;
+        });
+    }
+}
+
+#[test]
 fn a_closed_stream_is_opened_again_and_what_was_missed_is_read() {
     let modern = |site: &Site| site.change(|site| site.legacy = false);
     Upstream::test(modern, async |upstream| {

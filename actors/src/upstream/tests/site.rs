@@ -29,6 +29,8 @@ pub(super) struct Behaviour {
     pub(super) legacy: bool,
     pub(super) modern: bool,
     pub(super) tools: Vec<String>,
+    /// A tool that comes just before the first stream is opened, so that nobody is told of it.
+    pub(super) before_the_stream: Option<String>,
     /// Tools on a page.
     pub(super) page: usize,
     /// Answer everything with this status.
@@ -65,6 +67,7 @@ impl Site {
                 legacy: true,
                 modern: true,
                 tools: vec!["echo".into()],
+                before_the_stream: None,
                 page: 50,
                 status: None,
                 lists_fail: false,
@@ -169,7 +172,7 @@ impl Site {
     }
 
     fn reply(&self, request: &Request, method: &str) -> Reply {
-        let behaviour = self.0.behaviour.lock().unwrap();
+        let mut behaviour = self.0.behaviour.lock().unwrap();
         assert_eq!(
             request.headers.get("authorization").map(String::as_str),
             Some("Bearer x")
@@ -205,6 +208,10 @@ impl Site {
             && request.headers.get("mcp-session-id") != Some(&session)
         {
             return Reply::Empty(404);
+        }
+        if request.verb == "GET" || method == "subscriptions/listen" {
+            let late = behaviour.before_the_stream.take();
+            behaviour.tools.extend(late);
         }
         match request.verb.as_str() {
             "GET" => return Reply::Stream(None),
