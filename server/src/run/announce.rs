@@ -1,4 +1,4 @@
-//! What standard output says when the gateway is ready: one line for programs, more for people.
+//! What standard output says when the gateway is ready: a line or two for programs, more for people.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -20,10 +20,14 @@ pub(super) struct Ready<'a> {
     pub(super) records: &'a AuditTarget,
 }
 
-/// Prints `weir ready URL`. On a terminal, or without a configuration, the endpoints and lines to paste into clients follow.
+/// Prints `weir ready URL` and, if any port would do for operators, `weir admin URL`. On a terminal, or without a
+/// configuration, the endpoints and lines to paste into clients follow.
 pub(super) fn announce(ready: &Ready<'_>) {
     let address = reachable(ready.address);
     let mut text = format!("weir ready http://{address}/mcp\n");
+    if ready.config.admin.listen.0.port() == 0 {
+        let _ = writeln!(text, "weir admin http://{}", reachable(ready.admin));
+    }
     let mut stdout = std::io::stdout().lock();
     if stdout.is_terminal() || *ready.source == Source::Embedded {
         text.push_str(&help(address, ready));

@@ -8,7 +8,6 @@ use rustix::process::Signal;
 
 use super::process::Process;
 use super::scratch::Scratch;
-use super::upstream::free_port;
 use super::wire;
 
 /// Longest time until the ready line.
@@ -49,25 +48,25 @@ impl Gateway {
             format!("audit: {audit}\n")
         };
         let config = scratch.write("weir.yaml", &format!("{yaml}{audit}"));
-        let admin = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.arg("serve").arg("--config").arg(&config);
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", &admin]);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.current_dir(scratch.path());
         prepare(&mut command);
         let process = Process::start("weir", command);
-        let endpoint = process.wait_line(START_LIMIT, |line| {
-            line.strip_prefix("weir ready ").map(str::to_owned)
-        });
+        let said = |prefix: &str| {
+            let rest = |line: &str| line.strip_prefix(prefix).map(|url| url.trim().to_owned());
+            process.wait_line(START_LIMIT, rest)
+        };
+        let (endpoint, admin) = (said("weir ready "), said("weir admin "));
         let base = endpoint
-            .trim()
             .strip_suffix("/mcp")
             .expect("the ready line names /mcp")
             .to_owned();
         Self {
             process,
             base,
-            admin: format!("http://{admin}"),
+            admin,
             config,
             audit,
             scratch,
