@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::timeout;
-use weir_actors::process::{Group, Program};
+use weir_actors::process::{self, Group, Program, Usage};
 use weir_actors::sandbox::{Mode, Probe, Sandbox, SandboxConfig, SandboxRules, SandboxUser, Size};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/attempts.py");
@@ -572,6 +572,72 @@ fn unsafe_code_is_in_one_file() {
     let allowed = root.join("actors/src/sandbox/kernel.rs");
     found.retain(|path| *path != allowed && !path.ends_with("tests/sandbox.rs"));
     assert_eq!(found, Vec::<PathBuf>::new());
+}
+
+fn usage_of(name: &str) -> Usage {
+    let usage = process::plugin_usage();
+    usage.get(name).copied().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn what_a_plugin_uses_is_known() {
+    let mut program = program(Sandbox::plugin(Mode::BestEffort.into()));
+    program.name = "measured".into();
+    let mut attempts = Attempts::start(&program).await;
+    attempts.done(json!(["breed", 1, 64 << 20])).await;
+    attempts.done(json!(["work", 0.3])).await;
+    let enough = |usage: Usage| usage.cpu_seconds >= 0.3 && usage.resident_bytes > 64 << 20;
+    eventually_async(|| enough(usage_of("measured"))).await;
+    assert!(usage_of("measured").threads >= 2);
+    let children = process::children();
+    let shown = children
+        .iter()
+        .find(|child| &*child.name == "measured")
+        .unwrap();
+    assert_eq!(shown.pid, attempts.group.pid());
+    assert_eq!(&shown.sandbox, attempts.group.confinement());
+    let before = usage_of("measured").cpu_seconds;
+    attempts.stop().await;
+    let after = usage_of("measured");
+    assert_eq!(after.resident_bytes, 0);
+    assert!(after.cpu_seconds >= before, "a counter goes up");
+}
+
+#[tokio::test]
+async fn a_group_that_grows_beyond_its_limits_is_killed() {
+    let limits = [
+        (Some(Size(256 << 20)), None, json!(["breed", 5, 100 << 20])),
+        (None, Some(12), json!(["breed", 40, 1])),
+    ];
+    for (memory, processes, attempt) in limits {
+        let mut attempts = Attempts::start(&program(plugin(SandboxRules {
+            mode: Some(Mode::BestEffort),
+            // An account shared with others, whose processes the system does not count for us.
+            user: Some(SandboxUser::Keep),
+            memory,
+            processes,
+            ..SandboxRules::default()
+        })))
+        .await;
+        attempts.answer(attempt).await;
+        let status = timeout(Duration::from_secs(20), attempts.group.wait()).await;
+        let status = status.unwrap().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9)
+        );
+        attempts.group.end();
+        let pid = attempts.group.pid();
+        eventually_async(|| members(pid).is_empty()).await;
+    }
+}
+
+async fn eventually_async(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within 20 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Not slower than a person notices; the figures are printed.

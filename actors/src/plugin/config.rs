@@ -18,6 +18,7 @@ use super::roles::Role;
 use super::versions::Requires;
 use crate::intercept::InterceptorConfig;
 use crate::plugged::{CacheConfig, Decides};
+use crate::sandbox::SandboxConfig;
 use crate::upstream::config::Protocol;
 use crate::upstream::http::AddressRule;
 
@@ -99,6 +100,9 @@ pub struct PluginEntry {
     /// When it is started again, and what happens when that is too often. What is absent is as `supervision.plugins` says.
     #[serde(default, skip_serializing)]
     pub supervision: ChildConfig,
+    /// What its process may do; for `type: subprocess` and `type: stdio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxConfig>,
     /// What happens when a file that it was started from is replaced. Default `reload`.
     #[serde(default)]
     pub on_change: OnChange,

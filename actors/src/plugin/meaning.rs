@@ -88,6 +88,15 @@ pub struct PluginConfigError {
     pub text: String,
 }
 
+// === impl Provider ===
+
+impl Provider {
+    /// Whether the gateway starts a process for it.
+    fn is_child(&self) -> bool {
+        matches!(self, Self::Subprocess(_) | Self::Stdio(_))
+    }
+}
+
 // === impl PluginsConfig ===
 
 impl PluginsConfig {
@@ -138,6 +147,13 @@ impl PluginsConfig {
                 errors.push(PluginConfigError::at(key, &below, text));
             }
             match entry.provider(key, role) {
+                Ok(provider) if entry.sandbox.is_some() && !provider.is_child() => {
+                    errors.push(PluginConfigError::at(
+                        key,
+                        ".sandbox",
+                        "the gateway starts no process for this plugin; remove `sandbox`",
+                    ));
+                }
                 Ok(provider) => plugins.push(Plugin {
                     key: key.clone(),
                     name,

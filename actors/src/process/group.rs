@@ -11,6 +11,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
+use super::children::Place;
 use super::spawner::Spawned;
 use crate::sandbox::{Confinement, Registration};
 
@@ -24,8 +25,8 @@ pub struct Group {
     leader: Pid,
     ended: bool,
     confinement: Confinement,
-    /// Forgotten when nobody of the group is left.
-    registration: Option<Registration>,
+    /// Given up when nobody of the group is left.
+    known: Option<(Place, Option<Registration>)>,
 }
 
 // === impl Group ===
@@ -36,17 +37,21 @@ impl Group {
             child,
             registration,
             confinement,
+            name,
+            plugin,
         } = spawned;
         let leader = child
             .id()
             .and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
         let leader = leader.ok_or_else(|| io::Error::other("it has no process id"))?;
+        let pid = leader.as_raw_nonzero().get().unsigned_abs();
+        let place = Place::take(&name, plugin, pid, confinement.clone());
         Ok(Self {
             child,
             leader,
             ended: false,
             confinement,
-            registration,
+            known: Some((place, registration)),
         })
     }
 
@@ -90,7 +95,7 @@ impl Group {
         self.kill();
         self.reap_orphans();
         self.ended = true;
-        self.registration = None;
+        self.known = None;
     }
 
     async fn stop_until(&mut self, deadline: Instant) {

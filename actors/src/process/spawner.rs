@@ -5,7 +5,7 @@
 //! and go; this thread never ends.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tokio::process::Child;
@@ -32,6 +32,8 @@ pub(super) struct Spawned {
     pub(super) child: Child,
     pub(super) registration: Option<Registration>,
     pub(super) confinement: Confinement,
+    pub(super) name: Arc<str>,
+    pub(super) plugin: bool,
 }
 
 /// Starts a child from the thread that never ends.
@@ -89,5 +91,7 @@ fn fork(program: &Program, probe: Probe) -> io::Result<Spawned> {
         child,
         registration,
         confinement,
+        name: Arc::clone(&program.name),
+        plugin: program.sandbox.is_plugin(),
     })
 }

@@ -121,6 +121,10 @@ impl Sandbox {
         }
     }
 
+    pub(crate) fn is_plugin(&self) -> bool {
+        self.kind == Kind::Plugin
+    }
+
     /// What happens where something is missing.
     pub fn mode(&self) -> Mode {
         self.rules.mode.unwrap_or_default()
@@ -128,6 +132,13 @@ impl Sandbox {
 }
 
 // === impl SandboxConfig ===
+
+impl SandboxConfig {
+    /// Whether nothing is said, and every default holds.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 impl From<Mode> for SandboxConfig {
     fn from(mode: Mode) -> Self {
@@ -244,5 +255,57 @@ impl JsonSchema for SandboxUser {
                 { "type": "integer", "minimum": 1, "maximum": u32::MAX - 1 },
             ]
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test")]
+
+    use super::*;
+
+    fn read(yaml: &str) -> Result<SandboxConfig, String> {
+        serde_saphyr::from_str(yaml).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_word_is_a_mode() {
+        for (yaml, mode) in [
+            ("strict", Mode::Strict),
+            ("best_effort", Mode::BestEffort),
+            ("off", Mode::Off),
+            ("false", Mode::Off),
+            ("{ mode: best_effort }", Mode::BestEffort),
+        ] {
+            assert_eq!(read(yaml).unwrap(), SandboxConfig::from(mode), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn a_map_says_the_rest() {
+        let config = read(
+            "{ user: 1234, memory: 512MiB, open_files: 64, processes: 8, file_size: 1KiB, read: [/a], write: [/b], connect: [443], bind: [0], udp: true, unix: true }",
+        );
+        let rules = config.unwrap().0;
+        assert_eq!(rules.user, Some(SandboxUser::Id(1234)));
+        assert_eq!(rules.memory, Some(Size(512 << 20)));
+        assert_eq!(rules.connect.as_deref(), Some(&[443][..]));
+        assert_eq!(rules.mode, None);
+        let written = serde_json::to_string(&SandboxConfig(rules.clone())).unwrap();
+        assert_eq!(read(&written).unwrap().0, rules);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for yaml in [
+            "loose",
+            "{ user: 0 }",
+            "{ user: root }",
+            "{ memory: lots }",
+            "{ connect: [65536] }",
+            "{ colour: red }",
+        ] {
+            assert!(read(yaml).is_err(), "{yaml}");
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Entry {
             lower(*resource, *limit)?;
         }
         if self.no_capabilities {
-            drop_bounding_capabilities();
+            (0..=LAST_CAPABILITY).for_each(drop_bounding_capability);
         }
         if let Some(user) = self.user {
             become_account(user)?;
@@ -121,12 +121,10 @@ fn become_account(user: u32) -> io::Result<()> {
 
 /// What root has after an exec is bounded by this set. An error means that there is no such capability, or that it
 /// cannot be had anyway.
-fn drop_bounding_capabilities() {
-    for capability in 0..=LAST_CAPABILITY {
-        // SAFETY: takes numbers and touches no memory of ours.
-        unsafe {
-            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
-        }
+fn drop_bounding_capability(capability: libc::c_ulong) {
+    // SAFETY: takes numbers and touches no memory of ours.
+    unsafe {
+        libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
     }
 }
 

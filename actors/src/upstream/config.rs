@@ -13,6 +13,7 @@ use weir_plugin_protocol::mcp::Era;
 
 use super::http::{AddressRule, HttpTarget, InvalidTarget};
 use crate::admission::ServerLimitsConfig;
+use crate::sandbox::SandboxConfig;
 use crate::supervisor::duration::Span;
 
 /// One server behind the gateway.
@@ -49,6 +50,9 @@ pub struct StdioConfig {
     /// The child's working directory. Default: the gateway's own.
     #[serde(default)]
     pub cwd: Option<PathBuf>,
+    /// What the process may do.
+    #[serde(default, skip_serializing_if = "SandboxConfig::is_default")]
+    pub sandbox: SandboxConfig,
     /// Which eras of the protocol to speak to it. Default `auto`. A server that speaks both is run as two children.
     #[serde(default)]
     pub protocol: Protocol,
@@ -108,6 +112,7 @@ struct Flat {
     args: Option<Vec<String>>,
     env: Option<BTreeMap<String, Secret>>,
     cwd: Option<PathBuf>,
+    sandbox: Option<SandboxConfig>,
     url: Option<String>,
     headers: Option<BTreeMap<String, Secret>>,
     #[serde(default)]
@@ -271,6 +276,7 @@ impl TryFrom<Flat> for ServerConfig {
                     args: flat.args.unwrap_or_default(),
                     env: flat.env.unwrap_or_default(),
                     cwd: flat.cwd,
+                    sandbox: flat.sandbox.unwrap_or_default(),
                     protocol: flat.protocol,
                     timeout_ms: flat.timeout_ms,
                     limits,
@@ -286,6 +292,7 @@ impl TryFrom<Flat> for ServerConfig {
                     ("args", flat.args.is_some()),
                     ("env", flat.env.is_some()),
                     ("cwd", flat.cwd.is_some()),
+                    ("sandbox", flat.sandbox.is_some()),
                     ("idempotent", kind == "sse" && !limits.idempotent.is_empty()),
                 ];
                 foreign(&keys, kind)?;

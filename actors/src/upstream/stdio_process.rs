@@ -11,6 +11,7 @@ use weir_plugin_protocol::mcp::Era;
 use super::config::StdioConfig;
 use super::stdio::{ProcessState, StdioActor, StdioLink, StdioSpec};
 use super::view::ServerName;
+use crate::sandbox::Sandbox;
 use crate::supervisor::{
     Backoff, ChildSpec, ChildState, Intensity, Shutdown, Slot, SupervisorHandle,
 };
@@ -54,6 +55,7 @@ pub(super) fn spec(server: &ServerName, config: &StdioConfig) -> StdioSpec {
         .map(|(name, value)| (name.into(), Secret::expose(value).into()))
         .collect();
     spec.cwd.clone_from(&config.cwd);
+    spec.sandbox = Sandbox::server(config.sandbox.clone());
     spec
 }
 

@@ -94,6 +94,21 @@ def allocate(size):
     kept.append(bytearray(size))
 
 
+def breed(times, size):
+    """Children that use memory for a minute."""
+    for _ in range(times):
+        if os.fork() == 0:
+            kept.append(b"x" * size)
+            time.sleep(60)
+            os._exit(0)
+
+
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
 def grandchild():
     return subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid
 

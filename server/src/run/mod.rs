@@ -17,6 +17,7 @@ mod observer;
 mod pins;
 mod plugged;
 mod plugin_hooks;
+mod processes;
 mod reload;
 mod roles;
 mod settings;

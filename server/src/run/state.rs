@@ -17,6 +17,7 @@ use weir_actors::upstream::{ServerName, UpstreamBoard, UpstreamState};
 use weir_plugin_protocol::mcp::Era;
 
 use super::plugged::PluginPage;
+use super::processes;
 use super::reload::{Origin, ReloadHandle};
 use crate::admin::{AcceptRefused, AcceptRequest, AdminState, Tending};
 use crate::downstream::{Admission, Connections, Intake};
@@ -159,6 +160,10 @@ impl AdminState for State {
                 members.insert("in_flight".to_owned(), gate.in_flight.into());
                 members.insert("waiting".to_owned(), gate.waiting.into());
                 members.insert("circuit".to_owned(), circuit(&gate));
+                let processes = processes::of_server(server.name.as_str());
+                if !processes.is_empty() {
+                    members.insert("processes".to_owned(), processes.into());
+                }
             }
             shown
         });

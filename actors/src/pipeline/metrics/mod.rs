@@ -10,6 +10,7 @@
 
 mod bounds;
 mod cell;
+mod children;
 mod clock;
 mod family;
 mod ledger;
@@ -96,6 +97,7 @@ impl Metrics {
         let registry = Registry::new();
         let register = Register::new(&registry);
         process::register(&register)?;
+        children::register(&register)?;
         Ok(Arc::new(Self {
             stages: stage::Stages::register(&register)?,
             requests: requests::Requests::register(&register)?,

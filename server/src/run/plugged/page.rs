@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 use serde_json::{Map, Value, json};
 use weir_actors::plugin::{Loader, McpServer, Plugin, Provider, Steward, Verdict};
 
+use crate::run::processes;
+
 /// Everything that is shown of plugins. Cheap to clone; all clones show the same.
 #[derive(Clone)]
 pub(in crate::run) struct PluginPage {
@@ -49,6 +51,10 @@ impl PluginPage {
                         members.insert("degraded".to_owned(), why.as_str().into());
                     }
                     Some(Verdict::Run) | None => {}
+                }
+                let processes = processes::of_plugin(&view.name);
+                if !processes.is_empty() {
+                    members.insert("processes".to_owned(), processes.into());
                 }
                 members.extend(notes.get(&view.name).cloned().unwrap_or_default());
             }
