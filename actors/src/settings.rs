@@ -26,6 +26,7 @@ use crate::builtin::challenge::{ProtectedResource, challenge};
 use crate::builtin::static_credentials::StaticCredentials;
 use crate::intercept::Interceptors;
 use crate::pipeline::LimitsConfig;
+use crate::plugged::Outfit;
 
 pub use current::Current;
 pub use doors::{Doors, Hosts, ProtocolHeaders};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub policy: Arc<dyn PolicyEvaluator>,
     /// What weir proves itself with at servers.
     pub credentials: Arc<StaticCredentials>,
+    /// What plugins give to requests at servers besides.
+    pub outfit: Arc<Outfit>,
     /// Plugins that see requests and answers; nothing if there are none.
     pub interceptors: Option<Arc<Interceptors>>,
     /// The bounds of one request. Those on many together belong to admission.
@@ -75,6 +78,7 @@ impl Default for Settings {
             resource: None,
             policy: Arc::new(Closed),
             credentials: Arc::default(),
+            outfit: Arc::default(),
             interceptors: None,
             limits: Arc::default(),
             servers: Arc::default(),

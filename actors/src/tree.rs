@@ -4,6 +4,7 @@
 //! root          one_for_one   3 in 60 s, then the process exits with code 70
 //! ├─ audit      rest_for_one  the writer of the audit log         (started first, stopped last)
 //! ├─ plugins    dynamic       one child per plugin instance; exhausted ones are quarantined
+//! ├─ audit-plugin, telemetry-plugin   tasks: tell plugins of what happens
 //! ├─ upstreams  dynamic       one child per server; exhausted ones are quarantined
 //! ├─ sessions   task          ends sessions at servers that nobody needs any more
 //! ├─ reloader   task          reads the configuration again and has servers take and leave their places
@@ -34,6 +35,8 @@ pub struct TreeParts {
     pub audit: AuditWriter,
     /// The plugins, as [`crate::plugin::Loader::enlist`] describes them.
     pub plugins: Vec<ChildSpec>,
+    /// What tells plugins of what happens.
+    pub streams: Vec<ChildSpec>,
     /// The servers, as [`crate::upstream::upstreams`] describes them.
     pub upstreams: Vec<ChildSpec>,
     /// Legacy sessions, swept now and then.
@@ -135,7 +138,9 @@ impl Seed {
                 parts.audit,
                 &config.audit,
             )))
-            .child(ChildSpec::supervisor(plugins))
+            .child(ChildSpec::supervisor(plugins));
+        let root = parts.streams.into_iter().fold(root, SupervisorSpec::child);
+        let root = root
             .child(ChildSpec::supervisor(upstreams))
             .child(farewell::task(
                 parts.sessions,

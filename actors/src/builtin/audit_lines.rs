@@ -4,11 +4,13 @@
 //! lines cannot be written, nothing can be reserved: the gateway refuses rather than act unrecorded. A pipe that nobody
 //! reads is such a place, which is why the default is a file.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc::error::TrySendError;
@@ -107,7 +109,6 @@ enum Entry {
     Flush(oneshot::Sender<()>),
 }
 
-#[derive(Debug)]
 struct Shared {
     clock: Clock,
     capacity: usize,
@@ -120,8 +121,15 @@ struct Shared {
     refused: AtomicU64,
     rotated: AtomicU64,
     unrotated: AtomicU64,
+    copyist: ArcSwapOption<Arc<dyn Copyist>>,
     /// False from a rotation that failed until one succeeds.
     rotates: AtomicBool,
+}
+
+/// Is told what was written. Called on the writer's thread, so it must not wait.
+pub trait Copyist: Send + Sync + 'static {
+    /// One line, an event as JSON without a line end.
+    fn line(&self, line: Bytes);
 }
 
 /// Lines on their way to the store.
@@ -159,6 +167,7 @@ pub fn audit_log(
         rotated: AtomicU64::new(0),
         unrotated: AtomicU64::new(0),
         rotates: AtomicBool::new(true),
+        copyist: ArcSwapOption::empty(),
     });
     let log = AuditLog {
         entries: sender,
@@ -219,6 +228,11 @@ impl AuditLog {
         let sent = self.entries.send(Entry::Flush(done)).await;
         sent.map_err(|_| AuditFull::Closed)?;
         written.await.map_err(|_| AuditFull::Closed)
+    }
+
+    /// Has everything that is written from now on told to somebody, or to nobody.
+    pub fn copy_to(&self, copyist: Option<Arc<dyn Copyist>>) {
+        self.shared.copyist.store(copyist.map(Arc::new));
     }
 
     /// Has the file opened again under its name, after it was moved away (SIGHUP).
@@ -356,6 +370,15 @@ impl AuditWriter {
 
 // === impl Shared ===
 
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     fn tally(&self, shed: Shed) {
         self.tally.count(shed, || self.clock.now());
@@ -431,6 +454,13 @@ impl Batch {
     fn settle(&mut self, shared: &Shared) {
         let batch = std::mem::take(self);
         shared.written.fetch_add(batch.lines, Ordering::Relaxed);
+        if let Some(copyist) = &*shared.copyist.load() {
+            for line in batch.bytes.split(|byte| *byte == b'\n') {
+                if !line.is_empty() {
+                    copyist.line(batch.bytes.slice_ref(line));
+                }
+            }
+        }
         for flush in batch.flushes {
             let _ = flush.send(());
         }

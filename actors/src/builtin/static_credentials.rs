@@ -56,6 +56,35 @@ pub struct ServerCredentialsConfig {
     pub headers: BTreeMap<String, SecretSource>,
     /// Environment variables of a server that is a child process.
     pub env: BTreeMap<String, SecretSource>,
+    /// `plugin`: every caller's own credential, besides, from the plugin that plays the role `credential_storage`. Only
+    /// for a server that is reached by HTTP. A caller who has none is refused.
+    pub from: Option<CredentialOrigin>,
+    /// What the caller's own credential is; for `from: plugin`.
+    pub r#type: Option<UserCredentialKind>,
+    /// The header that it goes into; for `type: header`.
+    pub header: Option<String>,
+    /// What the storage knows it as. Default: the `type`.
+    pub credential_type: Option<String>,
+}
+
+/// Where the callers' own credentials come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialOrigin {
+    /// The plugin that plays the role `credential_storage`.
+    Plugin,
+}
+
+/// What the callers' own credentials are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserCredentialKind {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// `X-API-Key: …`.
+    ApiKey,
+    /// A header of any name.
+    Header,
 }
 
 /// Where a secret value is: `env:NAME` (an environment variable of the gateway), `file:/path` (the content of a file
@@ -93,6 +122,11 @@ pub struct ServerCredentials {
     pub target: Option<HttpTarget>,
 }
 
+/// Whether a header is the gateway's own: of the transport, or of MCP.
+pub fn is_reserved(header: &HeaderName) -> bool {
+    RESERVED_HEADERS.contains(&header.as_str()) || header.as_str().starts_with("mcp-")
+}
+
 /// Resolves the headers of `server` and marks them as sensitive. Refuses names and values that HTTP does not allow,
 /// and headers that belong to the transport or to MCP (`Host`, `Content-Length`, `Connection`, `Mcp-…`).
 pub fn resolve_headers(
@@ -110,7 +144,7 @@ pub fn resolve_headers(
         };
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| refuse("has a name that HTTP does not allow; rename it".to_owned()))?;
-        if RESERVED_HEADERS.contains(&header.as_str()) || header.as_str().starts_with("mcp-") {
+        if is_reserved(&header) {
             return Err(refuse("is set by the gateway itself; remove it".to_owned()));
         }
         let secret = source.resolve(outside).map_err(&refuse)?;
@@ -152,6 +186,19 @@ pub fn resolve_env(
         resolved.push((name.clone(), secret));
     }
     Ok(resolved)
+}
+
+// === impl UserCredentialKind ===
+
+impl UserCredentialKind {
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::ApiKey => "api_key",
+            Self::Header => "header",
+        }
+    }
 }
 
 // === impl CredentialsConfig ===

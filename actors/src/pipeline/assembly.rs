@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::audit::AuditActor;
 use super::auth::{AuthActor, AuthLane, Received};
 use super::batch::{Batches, Rooms};
-use super::credential::CredentialActor;
+use super::credential::{CredentialActor, CredentialLane};
 use super::dispatch::{Desk, DispatchActor, Overlooked, TaskOwners};
 use super::policy::{PolicyActor, PolicyLane};
 use super::telemetry::{Answered, TelemetryActor};
@@ -180,9 +180,12 @@ impl Pipeline {
     }
 
     fn credential_stage(&self) -> ChildSpec {
-        let dispatch = Mailbox::new(self.dispatch.clone());
+        let lane = Arc::new(CredentialLane {
+            dispatch: Mailbox::new(self.dispatch.clone()),
+            telemetry: Mailbox::new(self.telemetry.clone()),
+        });
         ChildSpec::actor(&self.credential, move |_| {
-            CredentialActor::new(dispatch.clone())
+            CredentialActor::new(lane.clone())
         })
     }
 

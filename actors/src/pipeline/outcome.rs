@@ -99,11 +99,12 @@ impl Outcome {
     /// Why the gateway itself did not answer as asked, in one word of a closed set; nothing if a server answered.
     pub(super) fn refusal_reason(&self) -> Option<&'static str> {
         /// Reasons that come with details, which are no labels.
-        const DETAILED: [&str; 5] = [
+        const DETAILED: [&str; 6] = [
             "unauthenticated",
             "insufficient_scope",
             "auth_unavailable",
             "policy_unavailable",
+            "credential_missing",
             "credentials_unavailable",
         ];
         match self.reason.as_ref()? {

@@ -81,6 +81,13 @@ pub enum Refusal {
     PolicyUnavailable(String),
     /// An interceptor stopped it: HTTP 403 and `-32602`, or 503 and `-32603` or `-32000` if its word does not count.
     Intercepted(Box<Intercepted>),
+    /// HTTP 403, `401`: the caller has no credential of its own for the server.
+    CredentialMissing {
+        /// The server.
+        server: String,
+        /// For the log and the audit record only.
+        reason: String,
+    },
     /// HTTP 503: the credentials for the upstream cannot be had.
     CredentialsUnavailable(String),
     /// The tool, prompt or resource does not exist, as far as this caller may know: `-32602`.
@@ -195,6 +202,7 @@ impl Refusal {
         matches!(
             self,
             Self::Unknown { .. }
+                | Self::CredentialMissing { .. }
                 | Self::NoResource(_)
                 | Self::InvalidParams(_)
                 | Self::UnknownMethod(_)
@@ -256,6 +264,7 @@ impl Refusal {
             }
             Self::AuthUnavailable(reason)
             | Self::PolicyUnavailable(reason)
+            | Self::CredentialMissing { reason, .. }
             | Self::CredentialsUnavailable(reason) => {
                 audit_reason = Some(reason.clone());
             }
@@ -403,6 +412,16 @@ impl Refusal {
                     code,
                     retryable: stopped.is_retryable(),
                     ..Row::own(Denied, status, reason, message)
+                }
+            }
+            // The HTTP status would send the client to authenticate anew, which does not help.
+            Self::CredentialMissing { server, .. } => {
+                let message = format!(
+                    "you have no credential of your own for server {server}; store one, then try again"
+                );
+                Row {
+                    code: 401,
+                    ..Row::own(Denied, 403, "credential_missing", message)
                 }
             }
             Self::CredentialsUnavailable(_) => {

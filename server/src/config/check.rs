@@ -7,6 +7,7 @@ use weir_actors::builtin::Outside;
 use weir_actors::builtin::auth::{Auth, AuthKind};
 use weir_actors::builtin::outside::NoFetch;
 use weir_actors::builtin::static_credentials::StaticCredentials;
+use weir_actors::plugged::Outfit;
 use weir_actors::plugin::Role;
 use weir_actors::upstream::pins::clash::look_alike;
 
@@ -94,6 +95,7 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
         ("policy", config.policy.build().map(drop)),
         ("audit", config.audit.check()),
         ("limits", config.limits.check()),
+        ("credentials", Outfit::new(&config.credentials).map(drop)),
     ] {
         if let Err(error) = result {
             let error = error.within(key);
@@ -125,7 +127,23 @@ pub(super) fn check(config: &Config) -> Vec<(String, String)> {
                     format!("{name} is reached over HTTP and gets no environment; use `headers`"),
                 );
             }
+            Some((_, ServerConfig::Stdio(_) | ServerConfig::Sse(_)))
+                if credentials.from.is_some() =>
+            {
+                refuse(
+                    &format!("{path}.from"),
+                    format!(
+                        "{name} has one connection that all callers share; use `env` or `headers`"
+                    ),
+                );
+            }
             Some(_) => {}
+        }
+        if credentials.from.is_some() && !roles::is_plugged(config, Role::CredentialStorage) {
+            refuse(
+                &format!("{path}.from"),
+                "no plugin plays the role `credential_storage`; add one under `plugins`".to_owned(),
+            );
         }
     }
     for name in config.pins.servers.keys() {

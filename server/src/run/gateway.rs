@@ -12,6 +12,7 @@ use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
 use weir_actors::pipeline::{Mail, Metrics, Overlooked, PipelineParts, TaskOwners};
 use weir_actors::plugged::Ensemble;
+use weir_actors::plugged::telemetry::Gauges;
 use weir_actors::plugin::Role;
 use weir_actors::seal::{SealKeys, Sealer};
 use weir_actors::session::Sessions;
@@ -37,6 +38,9 @@ use crate::admin::AdminState;
 use crate::config::{Config, Loaded, Source};
 use crate::downstream::stdio::Stdio;
 use crate::downstream::{self, Admission, Connections, Intake, OnPipeline, SseTable, Workers};
+
+/// How long plugins may take to hear the last of what happened, when the gateway stops.
+const TELL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Farewells to servers that may wait.
 const FAREWELLS: usize = 4096;
@@ -72,6 +76,7 @@ pub struct Gateway {
     reloads: ReloadHandle,
     drain_timeout: Arc<ArcSwap<Span>>,
     pins: Pins,
+    ensemble: Ensemble,
 }
 
 /// A configuration and where it was read from, so that it can be read again.
@@ -168,9 +173,12 @@ impl Gateway {
             ensemble: ensemble.clone(),
             metrics: metrics.clone(),
         };
+        audit.copy_to(Some(Arc::new(ensemble.audit().clone())));
+        ensemble.telemetry().show(offered(board.clone()));
         let mut plugged = Plugged::new(board.clone(), audit.clone(), seed.plugins(), means);
         let mut settings =
             settings::settings(1, config, &roles.auth, roles.policy.clone(), &servers);
+        settings.outfit = roles.outfit.clone();
         settings.interceptors = interceptors(&roles.plugins, &plugged.loader(), &metrics);
         let settings = Arc::new(settings);
         board.configure(settings.clone());
@@ -231,7 +239,7 @@ impl Gateway {
             started: loaded.clone(),
             servers,
             auth: roles.auth.clone(),
-            ensemble,
+            ensemble: ensemble.clone(),
             settings,
             outside: outside.clone(),
             succession: Succession::new(board.clone(), seed.upstreams(), setup),
@@ -282,6 +290,7 @@ impl Gateway {
             log: audit.clone(),
             audit: writer,
             plugins,
+            streams: ensemble.children(),
             upstreams,
             sessions,
             farewells,
@@ -320,6 +329,7 @@ impl Gateway {
             pins,
             reloads,
             drain_timeout,
+            ensemble,
         })
     }
 
@@ -377,10 +387,38 @@ impl Gateway {
         if !matches!(flushed, Ok(Ok(()))) {
             tracing::error!("audit records were not written in time");
         }
+        let told = tokio::time::timeout(TELL_PATIENCE, self.ensemble.flush()).await;
+        if told.is_err() {
+            tracing::warn!("plugins were not told everything in time");
+        }
         // The pipelines live on the listeners' threads, which must still be there when they are stopped.
         let _gone = self.tree.root.terminate_child("pipelines").await;
         self.tree.root.shutdown().await;
     }
+}
+
+/// How much each server offers, for telemetry.
+fn offered(board: UpstreamBoard) -> Gauges {
+    Arc::new(move || {
+        let federation = board.federation();
+        let mut gauges = Vec::new();
+        for server in &federation.servers {
+            let face = server.modern.as_ref().or(server.legacy.as_ref());
+            let Some(catalog) = face.map(|face| &face.catalog) else {
+                continue;
+            };
+            for (name, list) in [
+                ("mcp.tools.discovered", &catalog.tools),
+                ("mcp.prompts.discovered", &catalog.prompts),
+                ("mcp.resources.discovered", &catalog.resources),
+                ("mcp.resource_templates.discovered", &catalog.templates),
+            ] {
+                let count = i64::try_from(list.items.len()).unwrap_or(i64::MAX);
+                gauges.push((name, server.name.to_string(), count));
+            }
+        }
+        gauges
+    })
 }
 
 fn adjust_hosts(hosts: Arc<ArcSwap<Hosts>>) -> Adjust {

@@ -133,6 +133,9 @@ impl Plugged {
 
     /// Has the roles played as the plugins' entries say.
     fn direct(&self, plugins: &[Plugin]) {
+        let outside = plugins.iter().filter(|plugin| plugin.in_memory().is_none());
+        let played: Vec<Role> = outside.filter_map(Plugin::role).collect();
+        self.means.ensemble.cast(&played);
         for plugin in plugins {
             if let Some(role) = plugin.role() {
                 let direction = Direction {

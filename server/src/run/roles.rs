@@ -6,7 +6,7 @@ use weir_actors::builtin::Outside;
 use weir_actors::builtin::always_allow::AlwaysAllow;
 use weir_actors::builtin::auth::{Auth, AuthConfig};
 use weir_actors::builtin::static_credentials::StaticCredentials;
-use weir_actors::plugged::Ensemble;
+use weir_actors::plugged::{Ensemble, Outfit};
 use weir_actors::plugin::{InMemory, Plugin, Role};
 use weir_plugin_protocol::role::{AuthProvider, PolicyEvaluator};
 
@@ -17,6 +17,8 @@ pub(super) struct Roles {
     pub(super) auth: Auth,
     pub(super) policy: Arc<dyn PolicyEvaluator>,
     pub(super) credentials: StaticCredentials,
+    /// What plugins give to requests at servers.
+    pub(super) outfit: Arc<Outfit>,
     /// The plugins that are named.
     pub(super) plugins: Vec<Plugin>,
 }
@@ -86,12 +88,21 @@ impl Roles {
                 .build()
                 .map_err(|error| format!("policy.{error}"))?
         };
+        let mut outfit =
+            Outfit::new(&config.credentials).map_err(|error| format!("credentials.{error}"))?;
+        if is_plugged(Role::CredentialStorage) {
+            outfit = outfit.with_storage(ensemble.storage());
+        }
+        if is_plugged(Role::AuthProxy) {
+            outfit = outfit.with_proxy(ensemble.proxy());
+        }
         let credentials = StaticCredentials::load(&config.credentials, outside)
             .map_err(|error| format!("credentials.{error}"))?;
         Ok(Self {
             auth,
             policy,
             credentials,
+            outfit: Arc::new(outfit),
             plugins,
         })
     }

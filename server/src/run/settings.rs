@@ -56,6 +56,7 @@ pub(super) fn settings(
         resource: auth.resource().cloned().map(Arc::new),
         policy,
         credentials: Arc::new(StaticCredentials::of_headers(credentials)),
+        outfit: Arc::default(),
         interceptors: None,
         limits: Arc::new(config.limits.clone()),
         servers: Arc::new(ServersLimits::new(&config.limits, given)),

@@ -6,6 +6,7 @@
 
 mod again;
 mod headers;
+mod hop;
 mod legacy;
 mod listen;
 mod modern;
@@ -36,6 +37,7 @@ use super::telemetry::{Answered, TelemetryActor};
 use super::{ClientRequest, Exchange, Metrics, Outcome, Refusal, Stage, Target, intercept};
 use crate::admission::Gates;
 use crate::mailbox::Mailbox;
+use crate::plugged::outfit::SecretHeader;
 use crate::seal::Sealer;
 use crate::session::Sessions;
 use crate::settings::Settings;
@@ -44,6 +46,7 @@ use crate::upstream::{Federation, ServerName, UpstreamBoard};
 
 pub(super) use modern::{repeated, repeating};
 
+pub(in crate::pipeline) use hop::refusal as credential_refusal;
 pub use legacy::Mail;
 pub use overlooked::Overlooked;
 pub(super) use standing::Standing;
@@ -67,6 +70,8 @@ pub struct Grant {
     pub(super) principal: Arc<UserPrincipal>,
     /// What the request is judged by.
     pub(super) settings: Arc<Settings>,
+    /// The caller's own credential for the server that the request is for, if it gets one.
+    pub(super) own: Option<(ServerName, SecretHeader)>,
 }
 
 /// Answers requests. A request that is under way at a server runs in a future of its own and outlives a restart of
@@ -122,6 +127,7 @@ impl Grant {
         Self {
             principal: self.principal.clone(),
             settings: federation.settings.clone(),
+            own: None,
         }
     }
 

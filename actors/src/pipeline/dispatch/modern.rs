@@ -10,6 +10,7 @@ use weir_plugin_protocol::mcp::{
 };
 use weir_plugin_protocol::role::Answer;
 
+use super::hop::Way;
 use super::raw::{join, text};
 use super::relay::Relay;
 use super::sight::{self, Visible};
@@ -245,7 +246,12 @@ async fn relay(
             let body = rewrite.set(Field::Id, id.clone()).finish();
             began = Instant::now();
             let harmless = again::is_harmless(&exchange, &route, &grant);
-            let posting = again::post(desk, &route, target, headers, body, &id, harmless);
+            let way = Way {
+                grant: &grant,
+                server: &server,
+                target,
+            };
+            let posting = again::post(desk, way, headers, body, &id, harmless);
             match within(&mut exchange, &server, posting).await {
                 Ok(Contact::Under(upcall)) => (Ok(upcall), None),
                 Ok(Contact::Accepted | Contact::SessionLost) => (

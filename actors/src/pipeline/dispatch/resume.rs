@@ -12,12 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
+use super::hop::Way;
 use super::upcall::broken;
 use super::{Desk, Grant, headers};
 use crate::pipeline::Refusal;
 use crate::session::UpstreamSession;
 use crate::upstream::ServerName;
-use crate::upstream::http::{EventStream, HttpAnswer, HttpError};
+use crate::upstream::http::{EventStream, HttpAnswer};
 use crate::upstream::sse::SseEvent;
 
 /// Attempts in a row that bring no event.
@@ -28,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MIN_PAUSE: Duration = Duration::from_millis(10);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-type Attempt = Pin<Box<dyn Future<Output = Result<HttpAnswer, HttpError>>>>;
+type Attempt = Pin<Box<dyn Future<Output = Result<HttpAnswer, Refusal>>>>;
 
 /// What is needed to read on.
 pub(super) struct Resume {
@@ -121,10 +122,16 @@ impl Resume {
         if let Some(last) = &self.last {
             head.insert(headers::LAST_EVENT_ID, last.clone());
         }
-        let (client, target) = (self.desk.client.clone(), self.session.target.clone());
+        let (desk, target) = (self.desk.clone(), self.session.target.clone());
+        let (grant, server) = (self.grant.clone(), self.server.clone());
         Box::pin(async move {
             tokio::time::sleep(pause.min(MAX_PAUSE)).await;
-            client.send(&target, Method::GET, head, Bytes::new()).await
+            let way = Way {
+                grant: &grant,
+                server: &server,
+                target: &target,
+            };
+            desk.send(way, Method::GET, head, Bytes::new()).await
         })
     }
 }

@@ -1,7 +1,6 @@
 //! One request under way at a server, the same for HTTP and for child processes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -9,10 +8,11 @@ use tokio::time::Instant;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Limits, Message, Payload, Rewrite};
 
 use super::Desk;
+use super::hop::Way;
 use super::resume::Resume;
 use crate::pipeline::Refusal;
 use crate::upstream::ServerName;
-use crate::upstream::http::{EventStream, HttpError, HttpErrorKind, HttpTarget};
+use crate::upstream::http::{EventStream, HttpError, HttpErrorKind};
 use crate::upstream::stdio::{LinkError, SessionKey, StdioCall, StdioLink};
 
 /// A request under way. Dropping it cancels: the connection is closed, or the child is told.
@@ -111,19 +111,16 @@ impl Upcall {
     /// Posts a message to an HTTP server. `id` is the raw JSON id of a request; notifications and answers have none.
     pub(super) async fn post(
         desk: &Desk,
-        server: &ServerName,
-        target: &Arc<HttpTarget>,
+        way: Way<'_>,
         headers: HeaderMap,
         body: Bytes,
         id: Option<&str>,
     ) -> Result<Contact, Refusal> {
+        let server = way.server;
         let cap = desk.max_answer_bytes(server);
         let in_session = headers.contains_key(super::headers::SESSION_ID);
         // On the heap: it is by far the largest part of a request's future.
-        let sending = Box::pin(desk.client.send(target, Method::POST, headers, body));
-        let answer = sending
-            .await
-            .map_err(|error| http_refusal(server, &error))?;
+        let answer = Box::pin(desk.send(way, Method::POST, headers, body)).await?;
         let status = answer.status;
         if in_session && status == StatusCode::NOT_FOUND {
             return Ok(Contact::SessionLost);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -14,6 +15,8 @@ use super::server_timing::{self, Whole};
 use super::stamps::Stamps;
 use super::{Metrics, Stage};
 use crate::pipeline::{Arrival, ClientRequest, Facts, Outcome, Transport, Verdict};
+use crate::plugged::telemetry::Book;
+use crate::upstream::ServerName;
 
 /// The counts of one worker. Its requests carry it with them.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Meter {
     /// By the place of the method's label.
     methods: Vec<MethodCells>,
     overhead: Arc<Timing>,
+    /// What the telemetry plugin will be told.
+    book: Arc<Book>,
 }
 
 #[derive(Debug)]
@@ -65,6 +70,7 @@ impl Meter {
                 })
                 .collect(),
             overhead: requests.overhead.cell(&[], shard),
+            book: metrics.roles.books.open(),
             metrics,
         }
     }
@@ -118,6 +124,15 @@ impl Meter {
             let waited = nanoseconds(arrival.upload.saturating_add(facts.place_time));
             let others = upstream.saturating_add(waited);
             self.overhead.observe(total.saturating_sub(others));
+        }
+        if self.metrics.roles.books.wanted()
+            && let Some(known) = method.method()
+        {
+            let name = facts.target.as_deref().filter(|_| method.has_name());
+            let server = facts.server.as_ref().map(ServerName::as_str);
+            let failed = outcome.verdict != Verdict::Ok;
+            let took = Duration::from_nanos(total);
+            self.book.note(known, server, name, failed, took);
         }
         let count = |handles: &Handles| {
             if let Some(operation) = &handles.served {

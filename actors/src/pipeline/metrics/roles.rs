@@ -1,8 +1,11 @@
 //! Plugins that play a role of the pipeline.
 
+use std::sync::Arc;
+
 use prometheus::{Error, IntCounter, IntCounterVec};
 
 use super::register::Register;
+use crate::plugged::telemetry::Books;
 
 /// How often plugins were asked, and what they were told.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub struct RoleMetrics {
     pub audit: StreamCounts,
     /// Measurements for the telemetry plugin.
     pub telemetry: StreamCounts,
+    /// What the telemetry plugin is told.
+    pub books: Arc<Books>,
 }
 
 /// Where the answers of one role came from.
@@ -80,6 +85,7 @@ impl RoleMetrics {
                 "weir_telemetry_plugin_dropped_total",
                 "Measurements that the telemetry plugin was not told, by reason.",
             )?,
+            books: Arc::default(),
         })
     }
 }

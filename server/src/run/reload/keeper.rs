@@ -217,6 +217,7 @@ impl Keeper {
         };
         let mut settings = self.settings(config, &roles.auth, policy, &equipped);
         let (loader, metrics) = (self.parts.plugins.loader(), &self.parts.metrics);
+        settings.outfit = roles.outfit.clone();
         settings.interceptors = interceptors(&roles.plugins, &loader, metrics);
         let settings = Arc::new(settings);
         let removed: Vec<ServerName> = self.gone(&equipped);

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message, member, quote, unquote};
 use weir_plugin_protocol::mcp::{Era, Method, Version, negotiate, result_response};
 
+use super::super::hop::Way;
 use super::super::raw::text;
 use super::super::upcall::{Contact, Upcall, answer_limits, broken, http_refusal};
 use super::super::{Desk, Grant, headers};
@@ -106,11 +107,13 @@ async fn introduce(
     );
     let mut head = headers::post(session.version, credentials);
     head.remove(headers::PROTOCOL_VERSION); // It is only known once it is negotiated.
-    let answer = desk
-        .client
-        .send(target, http::Method::POST, head, body.into())
-        .await
-        .map_err(|error| http_refusal(server, &error))?;
+    let way = Way {
+        grant,
+        server,
+        target,
+    };
+    let sending = desk.send(way, http::Method::POST, head, body.into());
+    let answer = sending.await?;
     let status = answer.status;
     let id = answer.headers.get(headers::SESSION_ID).cloned();
     if !status.is_success() {
@@ -158,16 +161,9 @@ async fn introduce(
         span: desk.metrics.sessions.kept(server, target, version),
     };
     let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let sent = desk
-        .client
-        .send(
-            target,
-            http::Method::POST,
-            headers::in_session(&made, credentials),
-            initialized.into(),
-        )
-        .await;
-    sent.map_err(|error| http_refusal(server, &error))?;
+    let head = headers::in_session(&made, credentials);
+    let sending = desk.send(way, http::Method::POST, head, initialized.into());
+    sending.await?;
     tell_again(desk, session, server, &made, grant).await;
     Ok(made)
 }
@@ -200,7 +196,12 @@ async fn tell_again(
             method.as_str()
         );
         let head = headers::in_session(made, grant.headers_at(server, &made.target));
-        let posting = Upcall::post(desk, server, &made.target, head, frame.into(), Some(&id));
+        let way = Way {
+            grant,
+            server,
+            target: &made.target,
+        };
+        let posting = Upcall::post(desk, way, head, frame.into(), Some(&id));
         if !matches!(posting.await, Ok(Contact::Under(_) | Contact::Accepted)) {
             tracing::debug!(%server, method = method.as_str(), "server was not told again");
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use weir_plugin_protocol::jsonrpc::{Kind, quote};
 use weir_plugin_protocol::mcp::{Era, result_response};
 
+use super::super::hop::Way;
 use super::super::raw::join;
 use super::super::upcall::{Contact, Said, Upcall, broken};
 use super::super::{Desk, Grant, headers, sight};
@@ -110,6 +111,11 @@ async fn read(
     let mut reader = ListReader::new(kind, ListLimits::default());
     let mut params = "{}".to_owned();
     let mut lost = false;
+    let way = Way {
+        grant,
+        server,
+        target,
+    };
     loop {
         let upstream = handshake::upstream(desk, session, server, target, grant).await?;
         let id = desk.next_id();
@@ -119,18 +125,17 @@ async fn read(
             quote(kind.method().as_str())
         );
         let head = headers::in_session(&upstream, grant.headers_for(server));
-        let mut upcall =
-            match Upcall::post(desk, server, target, head, frame.into(), Some(&id)).await? {
-                Contact::Under(upcall) => upcall,
-                Contact::SessionLost if !lost => {
-                    lost = true;
-                    session.lost_upstream(server, &upstream).await;
-                    continue;
-                }
-                Contact::SessionLost | Contact::Accepted => {
-                    return Err(broken(server, "it does not know its own session".into()));
-                }
-            };
+        let mut upcall = match Upcall::post(desk, way, head, frame.into(), Some(&id)).await? {
+            Contact::Under(upcall) => upcall,
+            Contact::SessionLost if !lost => {
+                lost = true;
+                session.lost_upstream(server, &upstream).await;
+                continue;
+            }
+            Contact::SessionLost | Contact::Accepted => {
+                return Err(broken(server, "it does not know its own session".into()));
+            }
+        };
         let page = loop {
             if let Said::Answer(reply) = upcall.next().await? {
                 break reply.message;

@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message, Payload, parse};
 use weir_plugin_protocol::mcp::{Era, Method};
 
+use super::super::hop::Way;
 use super::super::upcall::answer_limits;
 use super::super::{Desk, Grant, headers};
 use super::{handshake, upward};
@@ -161,9 +162,12 @@ impl Pump {
         if let Some(last) = last {
             head.insert(headers::LAST_EVENT_ID, last.clone());
         }
-        let opening = desk
-            .client
-            .send(target, http::Method::GET, head, Bytes::new());
+        let way = Way {
+            grant,
+            server,
+            target,
+        };
+        let opening = desk.send(way, http::Method::GET, head, Bytes::new());
         let answer = opening.await.map_err(|_| NoStream::NotNow)?;
         match answer.status {
             StatusCode::METHOD_NOT_ALLOWED => Err(NoStream::Never),

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use weir_plugin_protocol::jsonrpc::{Field, Message};
 use weir_plugin_protocol::mcp::{Era, Method, result_response};
 
+use super::super::hop::Way;
 use super::super::relay::{LegacySide, Relay};
 use super::super::resume::Resume;
 use super::super::upcall::{Contact, Upcall, broken};
@@ -198,6 +199,11 @@ async fn over_http(
     harmless: bool,
     posted: &mut Option<Posted>,
 ) -> Result<(Upcall, Posted), Refusal> {
+    let way = Way {
+        grant,
+        server,
+        target,
+    };
     for _ in 0..2 {
         let upstream = handshake::upstream(desk, session, server, target, grant).await?;
         let id = desk.next_id();
@@ -212,7 +218,7 @@ async fn over_http(
                 id: id.clone(),
             })
             .clone();
-        match again::post(desk, route, target, head, body, &id, harmless).await? {
+        match again::post(desk, way, head, body, &id, harmless).await? {
             Contact::Under(mut upcall) => {
                 upcall.resumable(|| Resume::new(desk, &upstream, grant, server));
                 return Ok((upcall, this));

@@ -10,6 +10,7 @@ use tokio::time::{timeout, timeout_at};
 use weir_plugin_protocol::jsonrpc::{Field, Kind, Message};
 use weir_plugin_protocol::mcp::{self, Era, Method, code, error_response, result_response};
 
+use super::super::hop::Way;
 use super::super::upcall::{Contact, Upcall, broken, link_refusal};
 use super::super::{Desk, Grant, headers};
 use super::handshake;
@@ -138,7 +139,12 @@ pub(super) async fn post(
     grant: &Grant,
 ) -> Result<(), Refusal> {
     let head = headers::in_session(upstream, grant.headers_at(server, target));
-    match Upcall::post(desk, server, target, head, frame, None).await? {
+    let way = Way {
+        grant,
+        server,
+        target,
+    };
+    match Upcall::post(desk, way, head, frame, None).await? {
         Contact::SessionLost => Err(broken(
             server,
             "it has lost the session that its request came from".into(),
@@ -206,12 +212,17 @@ async fn told_over_http(
     message: &Message,
     grant: &Grant,
 ) -> Result<(), Refusal> {
+    let way = Way {
+        grant,
+        server,
+        target,
+    };
     for _ in 0..2 {
         let upstream = handshake::upstream(desk, session, server, target, grant).await?;
         let id = desk.next_id();
         let frame = message.rewrite().set(Field::Id, id.clone()).finish();
         let head = headers::in_session(&upstream, grant.headers_at(server, target));
-        match Upcall::post(desk, server, target, head, frame, Some(&id)).await? {
+        match Upcall::post(desk, way, head, frame, Some(&id)).await? {
             Contact::SessionLost => session.lost_upstream(server, &upstream).await,
             Contact::Under(_) | Contact::Accepted => return Ok(()),
         }
