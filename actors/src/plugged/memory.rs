@@ -99,7 +99,7 @@ where
         holds.then_some(known.value)
     }
 
-    /// Asks, unless the same is being asked already. The answer is kept for what it is worth. Must be called in a runtime.
+    /// Asks, unless the same is being asked already. The answer is kept for what it is worth. Must be called on a thread of actix.
     ///
     /// Returns nothing if there are too many questions under way.
     pub fn ask(
@@ -125,7 +125,8 @@ where
             number,
         };
         let epoch = self.epoch.load(Ordering::Acquire);
-        tokio::spawn(async move {
+        // Connections of plugins belong to the thread that calls.
+        actix_rt::spawn(async move {
             let kept = question.await;
             let value = asking.keep(kept, term, epoch);
             // Who comes from now on finds it in memory, or asks anew.
