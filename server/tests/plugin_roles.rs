@@ -231,18 +231,24 @@ async fn a_plugin_says_who_is_calling_and_who_may_use_what() {
     }
 
     // Everything is recorded, with the principal that the plugin named.
-    let records = gateway.records();
-    let of = |user: &str| {
-        records
-            .iter()
-            .filter(|record| record["user_id"] == user)
-            .count()
+    let deadline = Instant::now() + LIMIT;
+    let records = loop {
+        let records = gateway.records();
+        let of = |user: &str| {
+            let theirs = records.iter().filter(|record| record["user_id"] == user);
+            theirs.count()
+        };
+        if of("alice") >= 24 && of("bob") >= 15 {
+            break records;
+        }
+        assert!(Instant::now() < deadline, "{records:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    assert!(of("alice") >= 20 && of("bob") >= 8, "{records:?}");
-    let denied = records
+    let mut denials = records
         .iter()
-        .find(|record| record["result"] == "denied" && record["user_id"] == "bob");
-    assert_eq!(denied.unwrap()["reason"], "policy_denied");
+        .filter(|record| record["result"] == "denied" && record["user_id"] == "bob");
+    assert!(denials.clone().count() >= 3);
+    assert!(denials.all(|record| record["reason"] == "policy_denied"));
 
     // An operator ends what was said; the plugin is asked anew.
     let forget = format!("{}/plugins/forget", gateway.admin);
@@ -257,10 +263,7 @@ async fn a_plugin_says_who_is_calling_and_who_may_use_what() {
     assert_eq!(forgotten.unwrap().status, 200);
     alice.call("echo", json!({ "text": "a" })).await.text();
     let asked = plugin.asked("tools/call validate_credential");
-    assert_eq!(
-        asked, 5,
-        "alice, bob, the stranger twice at most, alice again"
-    );
+    assert_eq!(asked, 4, "alice, bob, the stranger, and alice again");
 }
 
 #[actix_rt::test]
@@ -282,17 +285,20 @@ async fn callers_of_two_tenants_never_get_each_others_credentials() {
     active(&gateway).await;
     let acme = legacy(&gateway, "alice-key").await;
     let globex = legacy(&gateway, "globex-key").await;
-    let both = (0..100).map(|turn| {
-        let (client, text) = match turn % 2 {
-            0 => (&acme, "acme"),
-            _ => (&globex, "globex"),
-        };
-        async move {
-            let answer = client.call("read", json!({ "text": text })).await;
-            assert_eq!(answer.text(), text);
-        }
-    });
-    join_all(both).await;
+    // Not more at once than the server takes.
+    for wave in 0..10 {
+        let both = (0..10).map(|turn| {
+            let (client, text) = match (wave + turn) % 2 {
+                0 => (&acme, "acme"),
+                _ => (&globex, "globex"),
+            };
+            async move {
+                let answer = client.call("read", json!({ "text": text })).await;
+                assert_eq!(answer.text(), text);
+            }
+        });
+        join_all(both).await;
+    }
     let seen = upstream.has_seen(100, calls).await;
     for call in &seen {
         let whose = call.body["params"]["arguments"]["text"].as_str().unwrap();
@@ -502,11 +508,13 @@ async fn nobody_gets_through_a_plugin_that_misbehaves() {
                 let list = client.request("tools/list", json!({})).await.result();
                 assert_eq!(list["tools"], json!([]), "{name}");
             }
-            let recorded = gateway.records();
-            let denied = recorded
-                .iter()
-                .any(|record| record["result"] == "denied" && record["method"] == "tools/call");
-            assert!(denied, "{role}, {name}: {recorded:?}");
+            let deadline = Instant::now() + LIMIT;
+            let is_denied =
+                |record: &Value| record["result"] == "denied" && record["method"] == "tools/call";
+            while !gateway.records().iter().any(is_denied) {
+                assert!(Instant::now() < deadline, "{role}, {name}: not recorded");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
     }
 }
