@@ -24,6 +24,7 @@ use weir_plugin_protocol::{Credentials, UserPrincipal};
 use crate::admission::ServersLimits;
 use crate::builtin::challenge::{ProtectedResource, challenge};
 use crate::builtin::static_credentials::StaticCredentials;
+use crate::fanout::Fanout;
 use crate::intercept::Interceptors;
 use crate::pipeline::LimitsConfig;
 use crate::plugged::Outfit;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub outfit: Arc<Outfit>,
     /// Plugins that see requests and answers; nothing if there are none.
     pub interceptors: Option<Arc<Interceptors>>,
+    /// Plugins that are told of messages; nothing if there are none.
+    pub fanout: Option<Arc<Fanout>>,
     /// The bounds of one request. Those on many together belong to admission.
     pub limits: Arc<LimitsConfig>,
     /// What each server is given.
@@ -80,6 +83,7 @@ impl Default for Settings {
             credentials: Arc::default(),
             outfit: Arc::default(),
             interceptors: None,
+            fanout: None,
             limits: Arc::default(),
             servers: Arc::default(),
         }

@@ -23,7 +23,7 @@ mod refused;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use chain::{Interceptors, Ruling};
 pub use config::InterceptorConfig;

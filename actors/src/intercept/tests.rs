@@ -24,7 +24,7 @@ struct Site {
 }
 
 /// Answers after a while.
-struct Slow(Duration, MockTransport);
+pub(crate) struct Slow(pub(crate) Duration, pub(crate) MockTransport);
 
 struct SlowClient(Duration, Arc<dyn PluginClient>);
 
@@ -46,13 +46,19 @@ impl PluginClient for SlowClient {
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<Bytes, CallError>> {
         Box::pin(async move {
             let answer = self.1.call(call).await;
-            tokio::time::sleep(self.0).await;
+            if !self.0.is_zero() {
+                tokio::time::sleep(self.0).await;
+            }
             answer
         })
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), CallError>> {
         self.1.close()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, String> {
+        self.1.ended()
     }
 }
 

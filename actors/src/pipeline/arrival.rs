@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
+use uuid::Uuid;
 use weir_plugin_protocol::audit::Interception;
 use weir_plugin_protocol::jsonrpc::{Kind, Message};
 use weir_plugin_protocol::mcp::{Era, Method, ModernRequest, Refusal as WireRefusal, Version};
@@ -95,6 +96,8 @@ pub struct Facts {
     pub place_time: Duration,
     /// Time spent waiting for the upstream.
     pub upstream_time: Duration,
+    /// The id of its audit record, if anybody had to know it before.
+    pub event_id: Option<Uuid>,
     /// What interceptors said of it.
     pub interceptions: Vec<Interception>,
     /// Bytes of all frames sent before the last.

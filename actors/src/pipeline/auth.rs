@@ -100,6 +100,12 @@ impl AuthLane {
                     }
                     _ => {
                         exchange.goes_on();
+                        let sessions = &self.batches.sessions;
+                        exchange.tap(|arrival| {
+                            let id = arrival.session_id.as_deref()?;
+                            let session = sessions.find(id, &principal, &arrival.endpoint)?;
+                            Some(session.public_number())
+                        });
                         return super::forward(
                             &self.policy,
                             Authenticated::new(exchange, principal),

@@ -258,6 +258,7 @@ impl Carrying {
         facts.principal = Some(self.principal.clone());
         facts.anonymous = self.exchange.facts().anonymous;
         part.places_mut().extend(taken);
+        part.tap(|_| Some(self.session.public_number()));
         super::forward(
             &self.batches.policy,
             Authenticated::new(part, self.principal.clone()),

@@ -13,12 +13,14 @@ use weir_plugin_protocol::mcp::Era;
 
 use super::arrival::{Arrival, ClientRequest, Facts};
 use super::dispatch::Standing;
+use super::event_id::event_id;
 use super::frames::{FrameSender, NotTaken};
 use super::metrics::{Ledger, Meter, Stage, Stamps};
 use super::reply::{ClientGone, Reply, Response, event};
 use super::{Outcome, Refusal, Transport, record};
 use crate::admission::{Caller, Place};
 use crate::builtin::audit_lines::AuditSlot;
+use crate::fanout::{Tap, Tapped};
 use crate::session::EventLog;
 use crate::settings::Settings;
 
@@ -44,6 +46,8 @@ struct Inner {
     /// What the request holds of the limits of its caller.
     places: Vec<Place>,
     permit: Option<OwnedSemaphorePermit>,
+    /// Tells message plugins, if there are any.
+    tap: Option<Box<Tap>>,
     /// Rung when the caller is known and may go on.
     known: Option<oneshot::Sender<()>>,
 }
@@ -71,6 +75,7 @@ impl Exchange {
             measured: false,
             places: Vec::new(),
             permit,
+            tap: None,
             known: None,
         };
         (Self(Box::new(inner)), receiver)
@@ -99,6 +104,19 @@ impl Exchange {
         if let Some(known) = self.0.known.take() {
             let _nobody_waits = known.send(());
         }
+    }
+
+    /// Has message plugins told of what the client sent, and from now on of what is sent to it. Without any of them it
+    /// is one look at the settings. `session` finds the number of its session.
+    pub(super) fn tap(&mut self, session: impl FnOnce(&Arrival) -> Option<String>) {
+        let Some(fanout) = self.settings().fanout.clone() else {
+            return;
+        };
+        let arrival = &self.0.arrival;
+        let id = event_id(arrival.wall);
+        let tap = Tap::begin(fanout, arrival, id, session(arrival));
+        self.0.facts.event_id = Some(id);
+        self.0.tap = Some(Box::new(tap));
     }
 
     /// What the stages found out.
@@ -269,6 +287,9 @@ impl Exchange {
     pub(crate) async fn send_frame(&mut self, frame: Bytes) -> Result<(), ClientGone> {
         self.open_stream()?;
         self.0.facts.streamed_bytes += frame.len();
+        if let Some(tap) = &self.0.tap {
+            tap.sent(&frame);
+        }
         let reply = &mut self.0.reply;
         // A client that reads on in another connection has given this one up.
         let moved = reply.log().is_some_and(|log| log.readers() > 0);
@@ -359,6 +380,13 @@ impl Inner {
     fn settle(&mut self, mut outcome: Outcome) {
         if self.reply.is_streaming() {
             outcome.status = 200; // It is out already.
+        }
+        if let Some(tap) = self.tap.take() {
+            tap.settled(&Tapped {
+                outcome: &outcome,
+                is_streaming: self.reply.is_streaming(),
+                server: self.facts.server.as_ref().map(|server| server.as_str()),
+            });
         }
         let slot = self.audit.take();
         if outcome.shed {

@@ -50,6 +50,8 @@ pub use exchange::Exchange;
 pub use frames::Frames;
 pub use limits::LimitsConfig;
 pub use metrics::{Meter, Metrics, MetricsConfig, Stage};
+pub(crate) use record::rfc3339;
+
 pub use outcome::{Outcome, Verdict};
 pub use refusal::Refusal;
 pub use reply::{ClientGone, Held, Response, ResponseBody, event, message_of};

@@ -41,7 +41,13 @@ pub(super) fn write(
     let timestamp = rfc3339(arrival.wall);
     let mut address = [0; ADDRESS_BYTES];
     slot.record(&AuditEvent {
-        event_id: Cow::Borrowed(event_id(arrival.wall).hyphenated().encode_lower(&mut id)),
+        event_id: Cow::Borrowed(
+            facts
+                .event_id
+                .unwrap_or_else(|| event_id(arrival.wall))
+                .hyphenated()
+                .encode_lower(&mut id),
+        ),
         timestamp: Cow::Borrowed(timestamp.as_str()),
         event_type: "mcp.request",
         tenant_id: principal
@@ -113,7 +119,7 @@ fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 
-pub(super) fn rfc3339(time: SystemTime) -> rfc3339::Written {
+pub(crate) fn rfc3339(time: SystemTime) -> rfc3339::Written {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

@@ -16,6 +16,7 @@ use super::integrity::OnChange;
 use super::limits::Limits;
 use super::roles::Role;
 use super::versions::Requires;
+use crate::fanout::config::Messages;
 use crate::intercept::InterceptorConfig;
 use crate::plugged::{CacheConfig, Decides};
 use crate::sandbox::SandboxConfig;
@@ -44,6 +45,9 @@ pub struct PluginEntry {
     /// Has the plugin see requests of clients and the answers to them, and judge or change them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interceptor: Option<InterceptorConfig>,
+    /// Has the plugin told of every message between clients and the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Messages>,
     /// `subprocess`: the gateway starts it, and it answers HTTP. `stdio`: the gateway starts it, and it answers on its
     /// standard output. `sidecar`: somebody else starts it, and it answers HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,13 +27,14 @@ use upstream::UpstreamCell;
 pub use upstream::UpstreamSession;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 use weir_plugin_protocol::jsonrpc::{Field, Message, unquote};
 use weir_plugin_protocol::mcp::Version;
 
+use crate::fanout::Story;
 use crate::pipeline::metrics::sessions::SessionSpan;
 use crate::upstream::http::HttpTarget;
 use crate::upstream::stdio::SessionKey;
@@ -64,6 +65,8 @@ pub struct Session {
     shelf: Arc<Shelf>,
     /// Counts how long it lasts.
     _span: SessionSpan,
+    /// Tells message plugins how it ends, if there are any.
+    story: OnceLock<Story>,
     state: Mutex<State>,
 }
 
@@ -123,6 +126,7 @@ impl Session {
             incarnation: uuid::Uuid::new_v4().as_fields().0,
             shelf,
             _span: span,
+            story: OnceLock::new(),
             state: Mutex::default(),
         }
     }
@@ -229,7 +233,15 @@ impl Session {
         !state.calls.is_empty() || state.streams.has_standalone()
     }
 
+    /// Has message plugins told how it ends.
+    pub(crate) fn keep_story(&self, story: Story) {
+        let _first = self.story.set(story);
+    }
+
     fn end(&self) {
+        if let Some(story) = self.story.get() {
+            story.end();
+        }
         let mut state = self.lock();
         state.streams.close();
         state.asks.clear();

@@ -10,6 +10,7 @@ use weir_actors::admission::Gates;
 use weir_actors::builtin::audit_lines::{AuditLog, audit_log};
 use weir_actors::builtin::line_store::AuditTarget;
 use weir_actors::builtin::{Clock, Outside};
+use weir_actors::fanout::FanoutKeeper;
 use weir_actors::pipeline::{Mail, Metrics, Overlooked, PipelineParts, TaskOwners};
 use weir_actors::plugged::Ensemble;
 use weir_actors::plugged::telemetry::Gauges;
@@ -180,6 +181,9 @@ impl Gateway {
             settings::settings(1, config, &roles.auth, roles.policy.clone(), &servers);
         settings.outfit = roles.outfit.clone();
         settings.interceptors = interceptors(&roles.plugins, &plugged.loader(), &metrics);
+        let mut fanout = FanoutKeeper::new(seed.plugins());
+        let (told, tellers) = fanout.enlist(&roles.plugins, &plugged.loader(), &metrics);
+        settings.fanout = told;
         let settings = Arc::new(settings);
         board.configure(settings.clone());
 
@@ -213,8 +217,9 @@ impl Gateway {
             started: Arc::new(AtomicUsize::new(0)),
             made: on_pipeline,
         };
-        let plugins = plugged.enlist(&roles.plugins)?;
         let loader = plugged.loader();
+        let mut plugins = plugged.enlist(&roles.plugins)?;
+        plugins.extend(tellers);
         let (reloads, asks) = reload::handle();
         let state: Arc<dyn AdminState> = Arc::new(State {
             root: seed.root(),
@@ -245,6 +250,7 @@ impl Gateway {
             succession: Succession::new(board.clone(), seed.upstreams(), setup),
             sessions: sessions.clone(),
             plugins: plugged,
+            fanout,
             metrics: metrics.clone(),
             audit: audit.clone(),
             adjust: vec![

@@ -58,6 +58,7 @@ pub(super) fn settings(
         credentials: Arc::new(StaticCredentials::of_headers(credentials)),
         outfit: Arc::default(),
         interceptors: None,
+        fanout: None,
         limits: Arc::new(config.limits.clone()),
         servers: Arc::new(ServersLimits::new(&config.limits, given)),
     }

@@ -97,6 +97,9 @@ impl AdminState for State {
                 .with_label_values(&[server.name.as_str()])
                 .set(up);
         }
+        let fanout = self.board.load().settings.fanout.clone();
+        let views = fanout.map(|fanout| fanout.views()).unwrap_or_default();
+        self.metrics.fanout.show(&views);
         self.metrics.pins.show(&self.board.pins().counts());
         self.metrics.plugins.show(&self.plugins.views());
         self.metrics.text()
@@ -206,6 +209,15 @@ impl AdminState for State {
 
     fn plugins(&self) -> Value {
         self.plugin_page.to_json()
+        let mut shown = serde_json::to_value(self.plugins.views()).unwrap_or(Value::Null);
+        let fanout = self.board.load().settings.fanout.clone();
+        for view in fanout.iter().flat_map(|fanout| fanout.views()) {
+            let plugins = shown.as_array_mut().into_iter().flatten();
+            for plugin in plugins.filter(|plugin| plugin["name"] == view.plugin.as_str()) {
+                plugin["messages"] = serde_json::to_value(&view).unwrap_or(Value::Null);
+            }
+        }
+        shown
     }
 
     fn forget(&self, user: Option<(&str, Option<&str>)>) {

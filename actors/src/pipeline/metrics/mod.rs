@@ -29,6 +29,7 @@ pub mod admission;
 pub mod audit;
 pub mod config;
 pub mod connections;
+pub mod fanout;
 pub mod interceptors;
 pub mod pins;
 pub mod plugins;
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub upstreams: upstreams::UpstreamMetrics,
     /// What servers offer, compared with what was approved.
     pub pins: pins::PinMetrics,
+    /// Message plugins.
+    pub fanout: fanout::FanoutMetrics,
     /// Interceptors.
     pub interceptors: interceptors::InterceptorMetrics,
     /// The plugins.
@@ -106,6 +109,7 @@ impl Metrics {
             connections: connections::ConnectionMetrics::register(&register)?,
             upstreams: upstreams::UpstreamMetrics::register(&register, &config)?,
             pins: pins::PinMetrics::register(&register)?,
+            fanout: fanout::FanoutMetrics::register(&register)?,
             interceptors: interceptors::InterceptorMetrics::register(&register)?,
             plugins: plugins::PluginMetrics::register(&register, &config)?,
             sessions: sessions::SessionMetrics::register(&register, &config)?,

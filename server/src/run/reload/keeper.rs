@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use weir_actors::builtin::Outside;
 use weir_actors::builtin::audit_lines::AuditLog;
 use weir_actors::builtin::auth::Auth;
+use weir_actors::fanout::FanoutKeeper;
 use weir_actors::pipeline::Metrics;
 use weir_actors::plugged::Ensemble;
 use weir_actors::session::Sessions;
@@ -53,6 +54,7 @@ pub(crate) struct KeeperParts {
     pub(crate) succession: Succession,
     pub(crate) sessions: Sessions,
     pub(crate) plugins: Plugged,
+    pub(crate) fanout: FanoutKeeper,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) audit: AuditLog,
     pub(crate) adjust: Vec<Adjust>,
@@ -219,6 +221,8 @@ impl Keeper {
         let (loader, metrics) = (self.parts.plugins.loader(), &self.parts.metrics);
         settings.outfit = roles.outfit.clone();
         settings.interceptors = interceptors(&roles.plugins, &loader, metrics);
+        let told = self.parts.fanout.next(&roles.plugins, &loader, metrics);
+        settings.fanout.clone_from(&told);
         let settings = Arc::new(settings);
         let removed: Vec<ServerName> = self.gone(&equipped);
         let before = std::mem::replace(&mut self.parts.settings, settings.clone());
@@ -238,6 +242,8 @@ impl Keeper {
         }
         let mut plugins = self.parts.plugins.change(&roles.plugins).await;
         let warnings = std::mem::take(&mut plugins.warnings);
+        let mut warnings = self.parts.plugins.change(&roles.plugins).await;
+        warnings.extend(self.parts.fanout.change(told).await);
 
         let is_new = |server: &ServerName| {
             let step = steps.iter().find(|(name, _)| name == server);

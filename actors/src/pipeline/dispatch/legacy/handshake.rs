@@ -11,6 +11,7 @@ use super::super::hop::Way;
 use super::super::raw::text;
 use super::super::upcall::{Contact, Upcall, answer_limits, broken, http_refusal};
 use super::super::{Desk, Grant, headers};
+use crate::fanout::Story;
 use crate::pipeline::{Exchange, Outcome, Refusal};
 use crate::session::{Again, ClientHello, Session, UpstreamSession};
 use crate::upstream::ServerName;
@@ -50,9 +51,16 @@ pub(super) fn initialize(
     let begun = desk
         .sessions
         .begin(&grant.principal, endpoint, version, client);
-    let Some((_, Ok(id))) = begun.map(|(session, id)| (session, HeaderValue::from_str(&id))) else {
+    let begun = begun.map(|(session, id)| (session, HeaderValue::from_str(&id)));
+    let Some((session, Ok(id))) = begun else {
         return exchange.refusal(Refusal::Aborted { dispatched: false });
     };
+    if let Some(fanout) = &exchange.settings().fanout {
+        let number = session.public_number();
+        let user = &grant.principal.user_id;
+        let story = Story::begin(fanout.clone(), number, version.as_str(), user);
+        session.keep_story(story);
+    }
     let instructions = hello
         .instructions
         .as_deref()
