@@ -18,4 +18,5 @@ pub(crate) mod site;
 pub(crate) mod stream;
 pub(crate) mod upstream;
 pub(crate) mod watched;
+pub(crate) mod watching;
 pub(crate) mod wire;
