@@ -208,8 +208,7 @@ impl AdminState for State {
     }
 
     fn plugins(&self) -> Value {
-        self.plugin_page.to_json()
-        let mut shown = serde_json::to_value(self.plugins.views()).unwrap_or(Value::Null);
+        let mut shown = self.plugin_page.to_json();
         let fanout = self.board.load().settings.fanout.clone();
         for view in fanout.iter().flat_map(|fanout| fanout.views()) {
             let plugins = shown.as_array_mut().into_iter().flatten();

@@ -241,8 +241,7 @@ impl Keeper {
             self.retirement.take(instance, credentials, moved, patience);
         }
         let mut plugins = self.parts.plugins.change(&roles.plugins).await;
-        let warnings = std::mem::take(&mut plugins.warnings);
-        let mut warnings = self.parts.plugins.change(&roles.plugins).await;
+        let mut warnings = std::mem::take(&mut plugins.warnings);
         warnings.extend(self.parts.fanout.change(told).await);
 
         let is_new = |server: &ServerName| {
