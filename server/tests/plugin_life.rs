@@ -78,7 +78,11 @@ fn processes(gateway: &Gateway, script: &Path) -> Vec<u32> {
 }
 
 async fn with_auth(kit: &Kit, script: &Path, more: &str, rest: &str) -> (Gateway, ModernClient) {
-    let plugin = entry(kit, script, &format!("cache: {{ ttl: 0s, negative_ttl: 0s }}, {more}"));
+    let plugin = entry(
+        kit,
+        script,
+        &format!("cache: {{ ttl: 0s, negative_ttl: 0s }}, {more}"),
+    );
     let gateway = Gateway::start(&format!(
         "servers:\n  demo: {}\nplugins:\n  auth_provider: {plugin}\n{rest}",
         demo_entry()
@@ -122,7 +126,11 @@ async fn a_plugin_that_is_killed_again_and_again_costs_no_answer() {
             }
             let killed = Instant::now();
             until(&gateway, "auth_provider", serves(generation)).await;
-            assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
+            assert!(
+                killed.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                killed.elapsed()
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         stop.store(true, Ordering::Relaxed);
@@ -138,13 +146,17 @@ async fn a_plugin_that_is_killed_again_and_again_costs_no_answer() {
     }
     let records = gateway.records();
     let of_type = |event_type: &str| {
-        let records = records.iter().filter(|record| record["event_type"] == event_type);
+        let records = records
+            .iter()
+            .filter(|record| record["event_type"] == event_type);
         records.count()
     };
     assert_eq!(of_type("plugin.start"), 1);
     assert_eq!(of_type("plugin.restart"), 5);
     assert!(of_type("plugin.error") >= 5);
-    let metrics = wire::get(&format!("{}/metrics", gateway.admin)).await.unwrap();
+    let metrics = wire::get(&format!("{}/metrics", gateway.admin))
+        .await
+        .unwrap();
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
     for line in [
         "weir_plugin_restarts_total{plugin=\"auth_provider\"} 5",
@@ -160,21 +172,31 @@ async fn a_plugin_that_hangs_is_noticed_and_restarted() {
         return;
     };
     let script = flask();
-    let health = "health: { interval: 300ms, timeout: 300ms, failures: 3 }, limits: { call_timeout: 20s }";
+    let health =
+        "health: { interval: 300ms, timeout: 300ms, failures: 3 }, limits: { call_timeout: 20s }";
     let (gateway, client) = with_auth(&kit, &script, health, "").await;
     let hung = processes(&gateway, &script);
     for process in &hung {
         let pid = process.to_string();
-        let stopped = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+        let stopped = std::process::Command::new("kill")
+            .args(["-STOP", &pid])
+            .status();
         assert!(stopped.unwrap().success());
     }
     let begun = Instant::now();
     // A call that is in flight then does not wait for its time.
     let answer = client.call("echo", json!({ "text": "a" })).await;
     assert!(!matches!(answer, Outcome::Result(_)));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
     until(&gateway, "auth_provider", serves(2)).await;
-    assert_eq!(client.call("echo", json!({ "text": "b" })).await.text(), "b");
+    assert_eq!(
+        client.call("echo", json!({ "text": "b" })).await.text(),
+        "b"
+    );
     assert!(hung.iter().all(|process| !proc_fs::alive(*process)));
     gateway.says("a plugin is not healthy");
 }
@@ -190,7 +212,10 @@ async fn another_file_takes_over_and_no_call_fails() {
     let (gateway, client) = with_auth(&kit, &script, "", "").await;
     let stop = AtomicBool::new(false);
     let replacement = async {
-        let next = scratch.write("next.py", &text.replace("VERSION = \"1.0.0\"", "VERSION = \"1.1.0\""));
+        let next = scratch.write(
+            "next.py",
+            &text.replace("VERSION = \"1.0.0\"", "VERSION = \"1.1.0\""),
+        );
         std::fs::rename(next, &script).unwrap();
         let plugin = until(&gateway, "auth_provider", serves(2)).await;
         assert_eq!(plugin["version"], "1.1.0", "{plugin}");
@@ -202,7 +227,12 @@ async fn another_file_takes_over_and_no_call_fails() {
     assert!(answers.1.is_empty(), "{:?}", answers.1);
     let records = gateway.records();
     for event_type in ["plugin.integrity", "plugin.reload"] {
-        assert!(records.iter().any(|record| record["event_type"] == event_type), "{event_type}");
+        assert!(
+            records
+                .iter()
+                .any(|record| record["event_type"] == event_type),
+            "{event_type}"
+        );
     }
 }
 
@@ -215,23 +245,41 @@ async fn another_file_is_not_run_where_it_is_to_be_quarantined() {
     let text = std::fs::read_to_string(flask()).unwrap();
     let script = scratch.write("plugin.py", &text);
     let (gateway, client) = with_auth(&kit, &script, "on_change: quarantine", "").await;
-    assert_eq!(client.call("echo", json!({ "text": "a" })).await.text(), "a");
+    assert_eq!(
+        client.call("echo", json!({ "text": "a" })).await.text(),
+        "a"
+    );
     let ran = scratch.path().join("ran");
     let evil = format!("open({ran:?}, 'w').close()\n{text}");
     std::fs::rename(scratch.write("next.py", &evil), &script).unwrap();
-    let plugin = until(&gateway, "auth_provider", |plugin| plugin["quarantined"] == true).await;
+    let plugin = until(&gateway, "auth_provider", |plugin| {
+        plugin["quarantined"] == true
+    })
+    .await;
     assert_eq!(plugin["state"], "error");
     let answer = client.call("echo", json!({ "text": "b" })).await;
     assert!(!matches!(answer, Outcome::Result(_)));
     assert!(processes(&gateway, &script).is_empty());
     assert!(!ran.exists());
     let records = gateway.records();
-    let told = records.iter().find(|record| record["event_type"] == "plugin.integrity");
+    let told = records
+        .iter()
+        .find(|record| record["event_type"] == "plugin.integrity");
     let detail: Value = serde_json::from_str(told.unwrap()["detail"].as_str().unwrap()).unwrap();
-    assert!(detail["before"].as_str().unwrap().starts_with("sha256:"), "{detail}");
-    assert!(detail["now"].as_str().unwrap().starts_with("sha256:"), "{detail}");
+    assert!(
+        detail["before"].as_str().unwrap().starts_with("sha256:"),
+        "{detail}"
+    );
+    assert!(
+        detail["now"].as_str().unwrap().starts_with("sha256:"),
+        "{detail}"
+    );
     assert_ne!(detail["before"], detail["now"]);
-    assert!(records.iter().any(|record| record["event_type"] == "plugin.quarantined"));
+    assert!(
+        records
+            .iter()
+            .any(|record| record["event_type"] == "plugin.quarantined")
+    );
 }
 
 /// Kills the process of the second of three plugins, and says which have another process afterwards.

@@ -12,9 +12,16 @@ use serde::{Deserialize as DeserializeDerive, Serialize};
 use crate::supervisor::duration::Span;
 
 /// Notes that wait for one plugin, if nothing else is said.
-const QUEUE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+const QUEUE: NonZeroUsize = at_least_one(4096);
 /// Bytes of messages that wait for one plugin, if nothing else is said.
-const QUEUE_BYTES: NonZeroUsize = NonZeroUsize::new(16 * 1024 * 1024).expect("not zero");
+const QUEUE_BYTES: NonZeroUsize = at_least_one(16 * 1024 * 1024);
+
+const fn at_least_one(number: usize) -> NonZeroUsize {
+    match NonZeroUsize::new(number) {
+        Some(number) => number,
+        None => NonZeroUsize::MIN,
+    }
+}
 
 /// `true`, or how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -33,7 +33,11 @@ pub struct InterceptorConfig {
     pub mode: Mode,
     /// What happens if it fails, is too slow or answers something else than the contract says. False: the message is
     /// refused. True: it goes on, and that is counted. Also spelled `failOpen`.
-    #[serde(default, alias = "failOpen", skip_serializing_if = "is_false")]
+    #[serde(
+        default,
+        alias = "failOpen",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub fail_open: bool,
     /// Mutations happen one after the other, the lowest number first, and by name where numbers are alike. One number, or
     /// one for each phase. Default 0. Validations have no order. Also spelled `priorityHint`.
@@ -154,14 +158,6 @@ impl InterceptorConfig {
 
 fn default_timeout() -> Span {
     Span(Duration::from_millis(500))
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 // === impl Phases ===

@@ -213,7 +213,10 @@ impl AdminState for State {
         for view in fanout.iter().flat_map(|fanout| fanout.views()) {
             let plugins = shown.as_array_mut().into_iter().flatten();
             for plugin in plugins.filter(|plugin| plugin["name"] == view.plugin.as_str()) {
-                plugin["messages"] = serde_json::to_value(&view).unwrap_or(Value::Null);
+                let told = serde_json::to_value(&view).unwrap_or(Value::Null);
+                if let Some(members) = plugin.as_object_mut() {
+                    members.insert("messages".to_owned(), told);
+                }
             }
         }
         shown

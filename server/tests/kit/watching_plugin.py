@@ -66,6 +66,8 @@ def answer(method, params):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One write for an answer: two of them would wait for each other (Nagle and delayed acknowledgements, 40 ms).
+    wbufsize = -1
 
     def reply(self, status, value):
         body = json.dumps(value).encode()
