@@ -1,11 +1,13 @@
 //! A request to an MCP server over Streamable HTTP and its answer: what is the same for everybody who asks.
 
+use std::time::Duration;
+
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use weir_plugin_protocol::jsonrpc::{Kind, Limits, Message};
 use weir_plugin_protocol::mcp::{Era, Method, Version};
 
-use super::http::HttpAnswer;
+use super::http::{EventStream, HttpAnswer};
 use super::wire::AskError;
 
 pub(crate) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -27,6 +29,8 @@ pub(crate) struct AnswerBounds {
     pub(crate) bytes: usize,
     /// The most messages before it in a stream.
     pub(crate) asides: usize,
+    /// How long a stream may take to end after it, so that its connection can be used again. Nobody waits for that.
+    pub(crate) linger: Duration,
 }
 
 // === impl Terms ===
@@ -133,6 +137,7 @@ async fn read_stream(
         let message = Message::parse(event.data, &Limits::default());
         let message = message.map_err(|error| not_json_rpc(&error))?;
         if is_answer(&message) && message.id() == Some(id) {
+            let_end(events, bounds.linger);
             return Ok(message);
         }
         asides += 1;
@@ -148,6 +153,17 @@ async fn read_stream(
     Err(AskError::Unreachable(
         "the stream ended without an answer".into(),
     ))
+}
+
+/// Reads a stream to its end, and closes it if it has none.
+fn let_end(mut events: EventStream, linger: Duration) {
+    if linger.is_zero() {
+        return;
+    }
+    actix_rt::spawn(async move {
+        let end = async { while let Some(Ok(_)) = events.next().await {} };
+        let _ = tokio::time::timeout(linger, end).await;
+    });
 }
 
 fn is_answer(message: &Message) -> bool {

@@ -28,6 +28,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const BOUNDS: AnswerBounds = AnswerBounds {
     bytes: ANSWER_MAX,
     asides: usize::MAX,
+    linger: Duration::ZERO,
 };
 
 /// The way to one endpoint: what is the same for every request to it.

@@ -20,6 +20,7 @@ use crate::upstream::wire::AskError;
 pub(super) const BOUNDS: AnswerBounds = AnswerBounds {
     bytes: 4 * 1024 * 1024,
     asides: 256,
+    linger: Duration::from_millis(100),
 };
 /// How long a last word may take, that nobody waits for.
 const FAREWELL: Duration = Duration::from_secs(1);
