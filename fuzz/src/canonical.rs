@@ -19,7 +19,12 @@ pub fn holds(text: &str) {
     };
     assert_eq!(canonical(&form).as_deref(), Ok(form.as_str()));
     assert_eq!(Digest::of(text.as_bytes()), Digest::of(form.as_bytes()));
-    let value: Value = serde_json::from_str(text).expect("what has a form is JSON");
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        // A quick reader rounds the largest doubles up, and then there are none.
+        Err(error) if error.to_string().starts_with("number out of range") => return,
+        Err(error) => panic!("what has a form is JSON: {error}"),
+    };
     let meant: Value = serde_json::from_str(&form).expect("a form is JSON");
     if !repeats(text, &value) {
         assert!(alike(&value, &meant), "{text} {form}");

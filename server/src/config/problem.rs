@@ -33,6 +33,9 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+/// A text on one line: a key of the file may hold anything.
+struct OneLine<'a>(&'a str);
+
 // === impl Problem ===
 
 impl Problem {
@@ -52,11 +55,26 @@ impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}: ", self.place.line, self.place.column)?;
         if !self.path.is_empty() {
-            write!(formatter, "{}: ", self.path)?;
+            write!(formatter, "{}: ", OneLine(&self.path))?;
         }
-        formatter.write_str(&self.what)?;
+        write!(formatter, "{}", OneLine(&self.what))?;
         if !self.remedy.is_empty() {
-            write!(formatter, "; {}", self.remedy)?;
+            write!(formatter, "; {}", OneLine(&self.remedy))?;
+        }
+        Ok(())
+    }
+}
+
+// === impl OneLine ===
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\u{2028}' | '\u{2029}' => write!(formatter, "{}", character.escape_unicode())?,
+                other if other.is_control() => write!(formatter, "{}", other.escape_default())?,
+                other => fmt::Write::write_char(formatter, other)?,
+            }
         }
         Ok(())
     }
