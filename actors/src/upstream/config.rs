@@ -52,7 +52,7 @@ pub struct StdioConfig {
     pub cwd: Option<PathBuf>,
     /// What the process may do.
     #[serde(default, skip_serializing_if = "SandboxConfig::is_default")]
-    pub sandbox: SandboxConfig,
+    pub sandbox: Box<SandboxConfig>,
     /// Which eras of the protocol to speak to it. Default `auto`. A server that speaks both is run as two children.
     #[serde(default)]
     pub protocol: Protocol,
@@ -276,7 +276,7 @@ impl TryFrom<Flat> for ServerConfig {
                     args: flat.args.unwrap_or_default(),
                     env: flat.env.unwrap_or_default(),
                     cwd: flat.cwd,
-                    sandbox: flat.sandbox.unwrap_or_default(),
+                    sandbox: Box::new(flat.sandbox.unwrap_or_default()),
                     protocol: flat.protocol,
                     timeout_ms: flat.timeout_ms,
                     limits,

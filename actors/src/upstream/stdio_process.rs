@@ -55,7 +55,7 @@ pub(super) fn spec(server: &ServerName, config: &StdioConfig) -> StdioSpec {
         .map(|(name, value)| (name.into(), Secret::expose(value).into()))
         .collect();
     spec.cwd.clone_from(&config.cwd);
-    spec.sandbox = Sandbox::server(config.sandbox.clone());
+    spec.sandbox = Sandbox::server((*config.sandbox).clone());
     spec
 }
 
