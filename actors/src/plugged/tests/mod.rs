@@ -1,6 +1,7 @@
 //! Roles as plugins play them, told as stories.
 
 mod auth;
+mod outfit;
 mod policy;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
