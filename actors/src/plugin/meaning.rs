@@ -468,17 +468,13 @@ impl Plugin {
     /// Why this build cannot run it, or will not.
     fn refusal(&self) -> Option<PluginConfigError> {
         match &self.provider {
-            Provider::InMemory(_) => None,
-            Provider::Sidecar(sidecar) => {
-                remote_sidecar(&self.key, sidecar).or_else(|| Some(self.unavailable()))
-            }
+            Provider::InMemory(_) | Provider::Subprocess(_) | Provider::Stdio(_) => None,
+            Provider::Sidecar(sidecar) => remote_sidecar(&self.key, sidecar),
             Provider::Mcp(McpServer::Remote(server)) => {
                 let wrong = |text| PluginConfigError::at(&self.key, ".server", text);
                 server.http().check().err().map(wrong)
             }
-            Provider::Subprocess(_) | Provider::Stdio(_) | Provider::Mcp(_) => {
-                Some(self.unavailable())
-            }
+            Provider::Mcp(_) => Some(self.unavailable()),
         }
     }
 

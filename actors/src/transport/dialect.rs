@@ -21,8 +21,6 @@ const METHOD_NOT_FOUND: i64 = -32601;
 
 #[derive(Serialize)]
 struct Request<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u64>,
     method: &'a str,
     params: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,23 +61,15 @@ pub(super) fn spelled(method: &str) -> &str {
 /// The body of a call over HTTP.
 pub(super) fn body(method: &str, params: &Value) -> Result<Bytes, CallError> {
     write(&Request {
-        id: None,
         method: spelled(method),
         params,
         deadline_ms: None,
     })
 }
 
-#[allow(dead_code)] // until the pipes are there
-/// The line of a call on a pipe, without its end.
-pub(super) fn line(
-    id: u64,
-    method: &str,
-    params: &Value,
-    deadline_ms: u64,
-) -> Result<Bytes, CallError> {
+/// The line of a call on a pipe, without its id and its end.
+pub(super) fn line(method: &str, params: &Value, deadline_ms: u64) -> Result<Bytes, CallError> {
     write(&Request {
-        id: Some(id),
         method: spelled(method),
         params,
         deadline_ms: Some(deadline_ms),
@@ -195,8 +185,8 @@ mod tests {
             r#"{"method":"record-counter","params":{"name":"mcp.tool.calls","value":1,"attributes":{"mcp.tool.name":"docker_ps"}}}"#
         );
         assert_eq!(
-            line(7, "log_event", &json!({ "event_type": "a\nb" }), 30).unwrap(),
-            r#"{"id":7,"method":"log-event","params":{"event_type":"a\nb"},"deadline_ms":30}"#
+            line("log_event", &json!({ "event_type": "a\nb" }), 30).unwrap(),
+            r#"{"method":"log-event","params":{"event_type":"a\nb"},"deadline_ms":30}"#
         );
     }
 

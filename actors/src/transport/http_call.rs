@@ -20,7 +20,8 @@ use crate::plugin::call::MAX_ANSWER_BYTES;
 use crate::plugin::versions::{Said, UNKNOWN};
 use crate::plugin::{Call, CallError};
 use crate::upstream::http::{
-    HttpClientConfig, HttpError, HttpErrorKind, HttpTarget, InvalidTarget, KeptBody, KeptConnection,
+    AddressRule, HttpClientConfig, HttpError, HttpErrorKind, HttpTarget, InvalidTarget, KeptBody,
+    KeptConnection,
 };
 
 /// Tells a plugin how many milliseconds the caller waits yet.
@@ -73,6 +74,15 @@ impl HttpCall {
             gone: watch::Sender::new(None),
             said: ArcSwap::default(),
         })
+    }
+
+    /// The same caller, whose name may lead where the rule says.
+    pub(super) fn under(self, rule: AddressRule) -> Self {
+        Self {
+            call: self.call.under(rule),
+            health: self.health.under(rule),
+            ..self
+        }
     }
 
     /// Calls a method, and returns the body of the answer when it is there before the call's deadline.

@@ -1,29 +1,37 @@
 //! Plugins that somebody else runs: a container of the same pod, a service of the same machine.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use weir_plugin_protocol::Secret;
 
 use super::http_call::HttpCall;
 use crate::plugin::{
     BoxFuture, Call, CallError, ConnectError, PluginClient, PluginTransport, Said,
 };
-use crate::upstream::http::{HttpClientConfig, InvalidTarget};
+use crate::supervisor::Backoff;
+use crate::supervisor::backoff::{Failures, Jitter};
+use crate::upstream::http::{AddressRule, HttpClientConfig, InvalidTarget};
 
 /// Reaches a plugin at its address.
 ///
 /// Whoever runs it starts and stops it; the gateway notices. A connection begins with the question for its health, whose
 /// answer may still be that it is not ready. When nobody is there to be connected to, the instance has ended as far as the
-/// gateway is concerned, and is connected to anew with growing pauses; calls fail at once in the meantime.
+/// gateway is concerned, and calls fail at once. Connecting anew is tried with growing pauses, from 100 ms to 2 s; after
+/// some seconds it has failed, and the supervisor begins again.
 #[derive(Clone)]
 pub struct SidecarTransport {
     url: String,
     headers: HeaderMap,
     config: HttpClientConfig,
+    patience: Duration,
+    rule: AddressRule,
 }
 
 /// Why an address cannot be one of a plugin.
@@ -41,6 +49,20 @@ pub enum InvalidSidecar {
 }
 
 struct SidecarClient(HttpCall);
+
+/// How long one connecting tries. So long that absence alone is not taken for a crash loop: by default a plugin may fail
+/// five times in 30 s.
+const PATIENCE: Duration = Duration::from_secs(9);
+
+/// The pauses between two tries. Sidecars of one pod shall not all be tried in step.
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    min: Duration::from_millis(100),
+    factor: 2.0,
+    cap: Duration::from_secs(2),
+    jitter: 0.2,
+    reset_after: Duration::MAX,
+};
 
 // === impl SidecarTransport ===
 
@@ -70,13 +92,63 @@ impl SidecarTransport {
             url: url.to_owned(),
             headers: map,
             config,
+            patience: PATIENCE,
+            rule: AddressRule::Auto,
         };
         transport.http()?;
         Ok(transport)
     }
 
+    /// Sets where its name may lead. Default [`AddressRule::Auto`].
+    #[must_use]
+    pub fn under(mut self, rule: AddressRule) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// Sets how long one connecting tries. Default 9 s.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    async fn try_connect(&self) -> Result<SidecarClient, ConnectError> {
+        let http = self
+            .http()
+            .map_err(|error| ConnectError(error.to_string()))?;
+        match http.health().await {
+            // It is there. Whether it can serve is asked until it can.
+            Ok(()) | Err(CallError::Refused(_) | CallError::UnknownMethod(_)) => {
+                Ok(SidecarClient(http))
+            }
+            Err(CallError::Unreachable(why) | CallError::Lost(why)) => Err(ConnectError(why)),
+            Err(error) => Err(ConnectError(error.to_string())),
+        }
+    }
+
+    async fn patiently(&self) -> Result<SidecarClient, ConnectError> {
+        let deadline = Instant::now() + self.patience;
+        let seed = RandomState::new().hash_one(&self.url);
+        let (mut failures, mut jitter) = (Failures::default(), Jitter::new(seed));
+        loop {
+            // Who takes the connection and says nothing is not waited for either.
+            let error = match timeout_at(deadline, self.try_connect()).await {
+                Ok(Ok(client)) => return Ok(client),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(ConnectError("no answer in time".to_owned())),
+            };
+            let next = Instant::now() + PAUSES.next(&mut failures, &mut jitter);
+            if next >= deadline {
+                return Err(error);
+            }
+            sleep_until(next).await;
+        }
+    }
+
     fn http(&self) -> Result<HttpCall, InvalidTarget> {
-        HttpCall::new(&self.url, self.headers.clone(), self.config.clone())
+        let http = HttpCall::new(&self.url, self.headers.clone(), self.config.clone())?;
+        Ok(http.under(self.rule))
     }
 }
 
@@ -87,18 +159,7 @@ impl PluginTransport for SidecarTransport {
 
     fn connect(&self) -> BoxFuture<'_, Result<Arc<dyn PluginClient>, ConnectError>> {
         Box::pin(async move {
-            let http = self
-                .http()
-                .map_err(|error| ConnectError(error.to_string()))?;
-            match http.health().await {
-                // It is there. Whether it can serve is asked until it can.
-                Ok(()) | Err(CallError::Refused(_) | CallError::UnknownMethod(_)) => {}
-                Err(CallError::Unreachable(why) | CallError::Lost(why)) => {
-                    return Err(ConnectError(why));
-                }
-                Err(error) => return Err(ConnectError(error.to_string())),
-            }
-            let client: Arc<dyn PluginClient> = Arc::new(SidecarClient(http));
+            let client: Arc<dyn PluginClient> = Arc::new(self.patiently().await?);
             Ok(client)
         })
     }

@@ -1,7 +1,7 @@
 //! How the gateway starts, runs and stops.
 //!
 //! [`run`] is the whole life of the process. `roles` says who plays which role, `plugged` which plugins
-//! do, `gateway` puts the parts together
+//! do and `reach` how these are reached, `gateway` puts the parts together
 //! and plants the tree, `settings` what requests are judged by, `audit` opens the audit log and `pins` what was approved;
 //! `listeners` are opened last and closed first, `observer` and `state` show what happens. `reload` changes what it was
 //! started with while it runs. `announce` says where the gateway is, `signals` when it is asked to stop. `stdio` is the
@@ -18,6 +18,7 @@ mod pins;
 mod plugged;
 mod plugin_hooks;
 mod processes;
+mod reach;
 mod reload;
 mod roles;
 mod settings;

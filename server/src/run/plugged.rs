@@ -15,6 +15,7 @@ use weir_actors::plugin::{
     InMemory, Loader, McpServer, Plan, Plugin, PluginSpec, PluginTransport, Provider, Role,
     Steward, Upkeep,
 };
+use weir_actors::sandbox::Sandbox;
 use weir_actors::settings::Current;
 use weir_actors::supervisor::{ChildSpec, SupervisorHandle};
 use weir_actors::transport::{InMemoryTransport, McpTransport, Part, VettedTransport, Way};
@@ -190,10 +191,18 @@ impl Plugged {
                 let transport = transport.map_err(|error| format!("server: {error}"))?;
                 Ok(Arc::new(transport))
             }
-            Provider::Subprocess(_)
-            | Provider::Stdio(_)
-            | Provider::Sidecar(_)
-            | Provider::Mcp(_) => Err(format!(
+            Provider::Sidecar(sidecar) => Ok(Arc::new(self.means.sidecar(sidecar)?)),
+            Provider::Subprocess(config) => {
+                let sandbox = sandbox(plugin);
+                let transport = self.means.subprocess(&plugin.name, config, sandbox);
+                Ok(Arc::new(transport))
+            }
+            Provider::Stdio(config) => Ok(Arc::new(Means::stdio(
+                &plugin.name,
+                config,
+                sandbox(plugin),
+            ))),
+            Provider::Mcp(_) => Err(format!(
                 "transport \"{}\" is not available in this version",
                 plugin.transport()
             )),
@@ -216,4 +225,9 @@ impl Plugged {
             },
         }
     }
+}
+
+/// What a plugin that is a process may do.
+fn sandbox(plugin: &Plugin) -> Sandbox {
+    Sandbox::plugin(plugin.entry.sandbox.clone().unwrap_or_default())
 }

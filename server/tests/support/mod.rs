@@ -9,6 +9,7 @@ pub(crate) mod legacy_server;
 pub(crate) mod mcp;
 pub(crate) mod mcp_plugin;
 pub(crate) mod pipes;
+pub(crate) mod plugins;
 pub(crate) mod proc_fs;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -19,7 +19,8 @@ fn transport(url: &str, headers: &[(&str, &str)]) -> SidecarTransport {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), Secret::new(*value)))
         .collect();
-    SidecarTransport::new(url, &headers, HttpClientConfig::default()).unwrap()
+    let transport = SidecarTransport::new(url, &headers, HttpClientConfig::default()).unwrap();
+    transport.patience(Duration::from_millis(1500))
 }
 
 /// A plugin that answers `script` to calls and is healthy.
@@ -247,6 +248,31 @@ async fn an_absence_is_noticed_with_the_next_call() {
             .to_string()
             .starts_with("the plugin cannot be reached: no connection: ")
     );
+}
+
+#[tokio::test]
+async fn who_is_not_there_yet_is_tried_with_growing_pauses() {
+    let tries = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = tries.clone();
+    let plugin = Scripted::start(move |_| {
+        let mut tries = log.lock().unwrap();
+        tries.push(Instant::now());
+        match tries.len() {
+            5 => ok(""),
+            _ => Reply::Last(Vec::new()),
+        }
+    })
+    .await;
+    let transport = transport(&plugin.url, &[]).patience(PATIENCE);
+    transport.connect().await.unwrap();
+    let tries = tries.lock().unwrap();
+    let pauses = tries
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs_f64());
+    // 100 ms, doubling, each a fifth more or less; a busy machine adds to them.
+    for (pause, least) in pauses.zip([0.08, 0.16, 0.32, 0.64]) {
+        assert!(pause >= least, "{pause} s after at least {least} s");
+    }
 }
 
 #[test]

@@ -1,0 +1,3 @@
+module weir.example/plugin
+
+go 1.23
