@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::gateway::Gateway;
 use support::kit::Kit;
 use support::plugins::{Shelf, by_hand, flask, go, story};
 use support::upstream::free_port;
+use support::wire;
 use tokio::time::{sleep, timeout};
 use weir::config::load_text;
 use weir_actors::plugin::{CallError, PluginHandle, PluginSpec, PluginState, PluginTransport};
@@ -372,6 +374,63 @@ async fn a_sidecar_may_come_and_go() {
     );
     shelf.end().await;
     drop(process);
+}
+
+#[actix_rt::test]
+async fn the_gateway_keeps_its_own_processes_and_leaves_those_of_others() {
+    let Some(kit) = Kit::find("plugins of a gateway") else {
+        return;
+    };
+    let port = free_port();
+    let mut theirs = by_hand(&go(&kit), &["-port", &port.to_string()]);
+    let program = go(&kit).exec;
+    let text = format!(
+        "plugins:\n  telemetry: {{ type: subprocess, subprocess: {{ exec: {program:?} }} }}\n  notes: {{ type: stdio, subprocess: {{ exec: /bin/sh, args: [\"-c\", \"while read -r line; do echo '{{\\\"result\\\":\\\"ok\\\"}}'; done\"] }} }}\n  found: {{ type: sidecar, sidecar: {{ url: \"http://localhost:{port}\" }} }}\n"
+    );
+    let gateway = Gateway::start(&text);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let plugins = wire::get(&format!("{}/plugins", gateway.admin))
+            .await
+            .unwrap()
+            .json();
+        let plugins = plugins.as_array().unwrap().clone();
+        if plugins.iter().all(|plugin| plugin["state"] == "active") {
+            let carried: Vec<_> = plugins.iter().map(|plugin| &plugin["transport"]).collect();
+            assert_eq!(carried, ["sidecar", "stdio", "subprocess"]);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{plugins:?}\n{}", gateway.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    gateway.says("go plugin 1.0.0 is ready");
+    let started = |plugin: &str, after: usize| {
+        let lines: Vec<Value> = gateway
+            .log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.trim_start_matches("! ")).ok())
+            .filter(|line: &Value| {
+                line["message"] == "plugin process started" && line["plugin"] == plugin
+            })
+            .collect();
+        lines.get(after).map(|line| line["pid"].clone())
+    };
+    let first = started("telemetry", 0).unwrap();
+    let pid = i32::try_from(first.as_i64().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    gateway.says("plugin restarted");
+    let second = started("telemetry", 1).unwrap();
+    let notes = started("notes", 0).unwrap();
+    assert!(gateway.terminate(PATIENCE).success());
+    assert!(
+        ![first, second, notes].iter().any(is_alive),
+        "they are ours to end"
+    );
+    assert!(
+        theirs.wait_exit(Duration::ZERO).is_none(),
+        "it is not ours to end"
+    );
 }
 
 #[test]
