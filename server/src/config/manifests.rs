@@ -1,7 +1,7 @@
 //! The files in which plugins say their versions and what they require.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use weir_actors::builtin::outside::ReadFile;
 use weir_actors::plugin::{Manifest, Plugin, Provider, disorder};
@@ -52,7 +52,7 @@ fn find(plugin: &Plugin, files: &dyn ReadFile) -> Result<Option<Manifest>, Strin
     Ok(None)
 }
 
-fn parse(place: &PathBuf, bytes: &[u8]) -> Result<Manifest, String> {
+fn parse(place: &Path, bytes: &[u8]) -> Result<Manifest, String> {
     let wrong = |problem: &Problem| format!("{}:{problem}", place.display());
     let text = std::str::from_utf8(bytes)
         .map_err(|_| format!("{} is not UTF-8; save it as UTF-8", place.display()))?;
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn manifests_are_yaml_or_json() {
-        let place = PathBuf::from("weir-plugin.yaml");
+        let place = Path::new("weir-plugin.yaml");
         for text in [
             "name: logger\nversion: 1.10\nprotocol: 1\ncategory: logging\nrequires:\n  gateway: \">=0.1\"\n  plugins: { auth: 1.2 }\nauthor: { name: x }\n",
             "{\n\t\"name\": \"logger\",\n\t\"version\": \"1.10\",\n\t\"protocol\": 1,\n\t\"category\": \"logging\",\n\t\"requires\": {\n\t\t\"gateway\": \">=0.1\",\n\t\t\"plugins\": {\"auth\": \"1.2\"}\n\t},\n\t\"author\": {\"name\": \"a\\/b\"}\n}\n",
         ] {
-            let manifest = parse(&place, text.as_bytes()).unwrap();
+            let manifest = parse(place, text.as_bytes()).unwrap();
             assert_eq!(manifest.version.as_deref(), Some("1.10"));
             assert_eq!(manifest.protocol.as_deref(), Some("1"));
             assert_eq!(manifest.category.as_deref(), Some("logging"));
@@ -92,7 +92,7 @@ mod tests {
                 "weir-plugin.yaml:1:22: requires.gateway: not a range of versions: \"soon\" (write it like >=1.2, <2)",
             ),
         ] {
-            assert_eq!(parse(&place, text.as_bytes()).unwrap_err(), expected);
+            assert_eq!(parse(place, text.as_bytes()).unwrap_err(), expected);
         }
     }
 }

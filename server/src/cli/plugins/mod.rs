@@ -1,7 +1,9 @@
 //! `weir plugins`: what a running gateway's plugins are doing, replacing them, and trying out one that is not loaded.
 
 mod advice;
+mod checks;
 mod table;
+mod test;
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ pub(super) enum PluginsCommand {
     Reload(TendArguments),
     /// Stop a plugin and start it anew, also out of quarantine.
     Restart(TendArguments),
+    /// Start a plugin without a gateway, see whether it keeps to the contract, and end it; the exit code is 1 if it does not.
+    Test(test::TestArguments),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +71,7 @@ pub(super) fn plugins(command: PluginsCommand) -> ExitCode {
         PluginsCommand::Status(arguments) => status(&arguments),
         PluginsCommand::Reload(arguments) => tend(&arguments, "reload"),
         PluginsCommand::Restart(arguments) => tend(&arguments, "restart"),
+        PluginsCommand::Test(arguments) => Ok(test::test(&arguments)),
     };
     done.unwrap_or_else(|code| code)
 }
@@ -120,6 +125,7 @@ fn tend(arguments: &TendArguments, word: &str) -> Result<ExitCode, ExitCode> {
     if arguments.json && status != 404 {
         let _ = print(&format!("{answer:#}\n"));
     }
+    let answer = &answer;
     let plugin = &answer["plugin"];
     match status {
         200 if arguments.json => Ok(ExitCode::SUCCESS),
@@ -136,7 +142,7 @@ fn tend(arguments: &TendArguments, word: &str) -> Result<ExitCode, ExitCode> {
                 plain(plugin["version"].as_str().unwrap_or("unknown")),
             )))
         }
-        404 => Err(missing(&answer)),
+        404 => Err(missing(answer)),
         _ => {
             let mut text = answer["error"].as_str().map_or_else(
                 || format!("the gateway answered with HTTP status {status}"),

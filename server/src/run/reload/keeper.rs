@@ -260,7 +260,7 @@ impl Keeper {
             added,
             replaced,
             removed,
-            plugins,
+            plugins: Box::new(plugins),
             needs_restart,
             warnings,
             took: began.elapsed(),

@@ -38,7 +38,7 @@ pub struct Applied {
     /// Servers that are not there any more.
     pub removed: Vec<ServerName>,
     /// Plugins that are new, replaced or gone.
-    pub(in crate::run) plugins: PluginChanges,
+    pub(in crate::run) plugins: Box<PluginChanges>,
     /// Keys that differ from what the gateway was started with and need a restart.
     pub needs_restart: Vec<String>,
     /// What went wrong without keeping the rest from being put in force.
