@@ -154,9 +154,7 @@ impl PluginActor {
                         instance.live.lose(how);
                     }
                     tenure.failed(&said(&failure));
-                    if let Err(error) = instance.live.close().await {
-                        tracing::warn!(plugin = self.plugin.name(), %error, "a plugin that failed did not close cleanly");
-                    }
+                    self.bury(instance.live, &failure).await;
                     return Err(failure);
                 }
                 Event::Fresh(fresh, reload) => self.switch(&mut instance, fresh, reload),
@@ -259,6 +257,20 @@ impl PluginActor {
                 Event::Failed(PluginFailure::Sick(sick))
             }
             replacement = seals.broken() => Event::Replaced(replacement),
+        }
+    }
+
+    /// Closes an instance that failed. One that hangs takes its time to die, and nobody waits for that.
+    async fn bury(&self, live: Arc<Live>, failure: &PluginFailure) {
+        let name = self.plugin.name().to_owned();
+        let closed = async move {
+            if let Err(error) = live.close().await {
+                tracing::warn!(plugin = name, %error, "a plugin that failed did not close cleanly");
+            }
+        };
+        match failure {
+            PluginFailure::Sick(_) => drop(actix_rt::spawn(closed)),
+            _ => closed.await,
         }
     }
 

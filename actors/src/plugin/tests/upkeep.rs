@@ -366,6 +366,42 @@ fn what_is_temporary_is_not_restarted_but_can_be() {
     });
 }
 
+#[test]
+fn one_of_many_that_ends_again_and_again_is_its_own_affair() {
+    story(async |site| {
+        let sick = Sleepers::default();
+        let spec = PluginSpec::new("sick", Arc::new(sick.clone()));
+        let sick_plugin = site.loader.load(spec).await.unwrap();
+        let mut well = Vec::new();
+        for number in 0..199 {
+            let transport = Arc::new(Sleepers::default());
+            let spec = PluginSpec::new(format!("p{number}"), transport);
+            well.push(site.loader.load(spec).await.unwrap());
+        }
+        for _ in 0..600 {
+            if sick_plugin.state() == PluginState::Active {
+                sick.crash();
+            }
+            let calls = join_all(well.iter().map(|plugin| timed(plugin, 5))).await;
+            for (took, answer) in calls {
+                assert!(
+                    answer.is_ok() && took < Duration::from_millis(10),
+                    "{took:?}"
+                );
+            }
+            sleep(Duration::from_millis(95)).await;
+        }
+        for view in site.loader.views() {
+            let calm = (view.generation, view.restarts, view.quarantined);
+            match &*view.name {
+                // Five restarts in thirty seconds, then it is left alone.
+                "sick" => assert!(view.quarantined && view.restarts >= 5, "{view:?}"),
+                _ => assert_eq!(calm, (1, 0, false)),
+            }
+        }
+    });
+}
+
 /// A plugin of one file that says `text`.
 fn of_file(text: &str) -> (Sleepers, PathBuf) {
     let name = format!("weir-plugin-{}-{text}", std::process::id());
