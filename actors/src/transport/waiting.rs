@@ -328,7 +328,7 @@ mod tests {
         }
         assert_eq!(waiting.ask(Bytes::new()).unwrap_err(), CallError::Busy);
         waiting.take(Bytes::from_static(b"{\"id\":1}"));
-        let _ = waiting.ask(Bytes::new()).unwrap();
+        drop(waiting.ask(Bytes::new()).unwrap());
         assert!(waiting.ask(Bytes::new()).is_ok());
         let (frames, _queue) = mpsc::channel(1);
         let slow = Waiting::new(frames);
