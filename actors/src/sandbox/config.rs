@@ -260,8 +260,6 @@ impl JsonSchema for SandboxUser {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test")]
-
     use super::*;
 
     fn read(yaml: &str) -> Result<SandboxConfig, String> {

@@ -223,8 +223,6 @@ impl SandboxRules {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test")]
-
     use super::super::{Sandbox, SandboxConfig};
     use super::*;
 
