@@ -76,7 +76,7 @@ impl Listener {
     }
 
     /// All of them end; what is said before is no news.
-    async fn is_cut_off(self) -> LegacyClient {
+    async fn cut_off(self) -> LegacyClient {
         for (which, stream) in [
             ("modern", self.modern),
             ("standalone", self.standalone),
@@ -126,7 +126,7 @@ async fn a_key_that_is_taken_away_ends_the_streams_of_its_caller() {
     assert_eq!(gateway.taken("streams").await, 6);
 
     reload(&gateway, &yaml(&api_keys(&[&alice]), "")).await;
-    let bob = bobs.is_cut_off().await;
+    let bob = bobs.cut_off().await;
     assert_eq!(bob.listen(None).await.status, 401, "nor can he come back");
 
     // Her streams go on, and hear of what has changed since.
@@ -161,7 +161,7 @@ async fn other_roles_are_another_caller() {
     };
     assert_ne!(promoted.entry, bob.entry);
     reload(&gateway, &yaml(&api_keys(&[&alice, &promoted]), "")).await;
-    let bob = bobs.is_cut_off().await;
+    let bob = bobs.cut_off().await;
     assert_eq!(bob.listen(None).await.status, 200, "as who he is now");
 }
 
@@ -176,7 +176,7 @@ async fn a_rule_that_forbids_ends_the_streams() {
     let bobs = Listener::start(&gateway, &bob).await;
     let not_bob = "{ name: not-bob, effect: deny, principals: [bob] }";
     reload(&gateway, &ruled(&format!("{not_bob}, {all}"))).await;
-    bobs.is_cut_off().await;
+    bobs.cut_off().await;
     let more = format!("  more: {}\n", demo_entry());
     let later = ruled(&format!("{not_bob}, {all}")).replace("auth:", &format!("{more}auth:"));
     reload(&gateway, &later).await;
