@@ -73,10 +73,12 @@ async fn by_default_it_is_in_the_state_of_this_user() {
     assert_eq!(calls(std::slice::from_ref(&file), 1).await.len(), 1);
     let mode = std::fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // Whoever started it reads one line and may forget the pipe.
+    // Whoever started it reads where it is, and where its admin listener is if that took any port, and may forget the pipe.
     let log = gateway.log();
     let printed: Vec<&str> = log.lines().filter(|line| !line.starts_with("! ")).collect();
-    assert_eq!(printed.len(), 1, "{printed:?}");
+    assert_eq!(printed.len(), 2, "{printed:?}");
+    assert!(printed[0].starts_with("weir ready http://"), "{printed:?}");
+    assert!(printed[1].starts_with("weir admin http://"), "{printed:?}");
 }
 
 #[tokio::test]

@@ -107,8 +107,16 @@ async fn crashed(transport: &dyn PluginTransport, how: &str) {
     for lost in [slow.unwrap_err(), crash.unwrap_err()] {
         assert!(lost.is_retryable(), "{lost}");
     }
-    // Whoever only connects to it learns from the next call that nobody is there.
-    let late = call(&client, "echo", json!({})).await.unwrap_err();
+    // Whoever only connects to it learns from a call that nobody is there. While it ends, connections are still taken.
+    let late = async {
+        loop {
+            match call(&client, "echo", json!({})).await.unwrap_err() {
+                CallError::Lost(_) => sleep(Duration::from_millis(5)).await,
+                late => return late,
+            }
+        }
+    };
+    let late = timeout(PATIENCE, late).await.unwrap();
     assert!(matches!(late, CallError::Unreachable(_)), "{late}");
     let ended = timeout(PATIENCE, client.ended()).await.unwrap();
     assert!(ended.contains(how), "{ended}");
