@@ -23,7 +23,7 @@ pub(super) fn check(doors: &Doors, request: &HttpRequest) -> Result<(), Refusal>
     if headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
         return Err(Refusal::HeadersTooLarge);
     }
-    if headers.contains_key(header::UPGRADE) {
+    if headers.contains_key(&header::UPGRADE) {
         return Err(Refusal::BadHead("no other protocol is spoken here"));
     }
     let host = single(request, header::HOST)
@@ -43,7 +43,7 @@ pub(super) fn check(doors: &Doors, request: &HttpRequest) -> Result<(), Refusal>
             false => Refusal::BadHead("the Host header is no host with or without a port"),
         });
     }
-    if !request.headers().contains_key(header::ORIGIN) {
+    if !request.headers().contains_key(&header::ORIGIN) {
         return Ok(());
     }
     match single(request, header::ORIGIN).and_then(|origin| origin.to_str().ok()) {

@@ -22,8 +22,13 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// What the specification has clients send: recognised without taking it apart.
 const USUAL_ACCEPT: &str = "application/json, text/event-stream";
 const BEARER: &[u8] = b"bearer";
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+static API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+static METHOD: HeaderName = HeaderName::from_static("mcp-method");
+static NAME: HeaderName = HeaderName::from_static("mcp-name");
+static PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+static SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+static TIMING: HeaderName = HeaderName::from_static("weir-timing");
 /// `Mcp-Param-*` headers that are passed on.
 const MAX_PARAMETERS: usize = 32;
 /// How long a body may be waited for, and how large it may get meanwhile, before it takes a place among the uploads.
@@ -43,18 +48,18 @@ impl<'a> HeaderView<'a> {
 
 /// The headers that repeat the body.
 pub(crate) fn wire_headers(request: &HttpRequest) -> HeaderView<'_> {
-    let values = |name: &'static str| -> Values<'_> {
+    let values = |name: &'static HeaderName| -> Values<'_> {
         request
             .headers()
-            .get_all(HeaderName::from_static(name))
+            .get_all(name)
             .map(header::HeaderValue::as_bytes)
             .collect()
     };
     HeaderView(WireHeaders {
-        protocol_version: values("mcp-protocol-version"),
-        method: values("mcp-method"),
-        name: values("mcp-name"),
-        session_id: values("mcp-session-id"),
+        protocol_version: values(&PROTOCOL_VERSION),
+        method: values(&METHOD),
+        name: values(&NAME),
+        session_id: values(&SESSION_ID),
     })
 }
 
@@ -68,7 +73,7 @@ pub(super) fn credentials(request: &HttpRequest) -> Option<Credentials> {
             value: Secret::new(""),
         });
     }
-    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+    if let Some(value) = request.headers().get(&header::AUTHORIZATION) {
         // Any other scheme is a credential too, one that is not valid.
         return Some(Credentials {
             kind: CredentialKind::Bearer,
@@ -107,21 +112,20 @@ pub(super) fn session_id(request: &HttpRequest) -> Option<String> {
 
 /// Whether the client wants to know where the time of its request goes: `Weir-Timing: 1`.
 pub(super) fn asks_for_timing(request: &HttpRequest) -> bool {
-    const WEIR_TIMING: HeaderName = HeaderName::from_static("weir-timing");
-    let asked = request.headers().get(WEIR_TIMING);
+    let asked = request.headers().get(&TIMING);
     asked.is_some_and(|value| value == "1")
 }
 
 /// The legacy revision that `MCP-Protocol-Version` names.
 pub(super) fn legacy_version(request: &HttpRequest) -> Option<Version> {
-    let value = request.headers().get("mcp-protocol-version")?;
+    let value = request.headers().get(&PROTOCOL_VERSION)?;
     let version = Version::parse(value.to_str().ok()?)?;
     (version.era() == Era::Legacy).then_some(version)
 }
 
 /// `Last-Event-ID`. What is no text, or there more than once, is an id that nobody has given out.
 pub(super) fn last_event_id(request: &HttpRequest) -> Option<String> {
-    let mut values = request.headers().get_all("last-event-id");
+    let mut values = request.headers().get_all(&LAST_EVENT_ID);
     let first = values.next()?;
     match values.next() {
         None => Some(first.to_str().unwrap_or_default().to_owned()),
@@ -147,7 +151,7 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
     let headers = request.headers();
     let accepts = |wanted: &str| {
         let mut accept = headers
-            .get_all(header::ACCEPT)
+            .get_all(&header::ACCEPT)
             .filter_map(|value| value.to_str().ok())
             .peekable();
         // Without the header everything is acceptable (RFC 9110, section 12.5.1).
@@ -160,7 +164,7 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
         HttpMethod::Post => {
             json(request)?;
             let usual = headers
-                .get(header::ACCEPT)
+                .get(&header::ACCEPT)
                 .is_some_and(|value| value == USUAL_ACCEPT);
             if !(usual || accepts(JSON) && accepts(EVENT_STREAM)) {
                 return Err(Refusal::NotAcceptable);
@@ -176,10 +180,10 @@ pub(super) fn negotiable(request: &HttpRequest, method: HttpMethod) -> Result<()
 pub(super) fn json(request: &HttpRequest) -> Result<(), Refusal> {
     let headers = request.headers();
     let kind = headers
-        .get(header::CONTENT_TYPE)
+        .get(&header::CONTENT_TYPE)
         .and_then(|value| value.as_bytes().split(|byte| *byte == b';').next());
     let is_json = kind.is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(JSON.as_bytes()));
-    if is_json && !headers.contains_key(header::CONTENT_ENCODING) {
+    if is_json && !headers.contains_key(&header::CONTENT_ENCODING) {
         Ok(())
     } else {
         Err(Refusal::UnsupportedMediaType)
@@ -247,7 +251,7 @@ pub(super) async fn body(
     intake: &Intake,
 ) -> Result<Bytes, Refusal> {
     let cap = limits.max_body_bytes;
-    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = request.headers().get(&header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > cap as u64) {
         return Err(Refusal::BodyTooLarge(cap));

@@ -47,14 +47,15 @@ pub(super) fn dispatch(desk: &Rc<Desk>, exchange: Exchange, target: Target, gran
     let desk = desk.clone();
     match (target, method) {
         (Target::Server { route, .. }, _) => {
-            actix_rt::spawn(async move {
+            // Boxed, because a task's future is moved several times, also when it is over, and this one is large.
+            actix_rt::spawn(Box::pin(async move {
                 let carry = async |exchange, route, grant| {
                     relay(&desk, exchange, &message, route, grant).await
                 };
                 let passing = passage::through(&desk, exchange, route, grant, carry);
                 let (exchange, outcome) = passing.await;
                 desk.finish(exchange, outcome);
-            });
+            }));
         }
         (Target::Gateway, Method::Listen) => {
             actix_rt::spawn(async move {

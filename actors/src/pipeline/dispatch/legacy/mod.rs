@@ -107,14 +107,15 @@ fn request(
     let id = message.id().unwrap_or("null").to_owned();
     match (target, method) {
         (Target::Server { route, .. }, _) => {
-            actix_rt::spawn(async move {
+            // Boxed, because a task's future is moved several times, also when it is over, and this one is large.
+            actix_rt::spawn(Box::pin(async move {
                 let carry = async |exchange, route, grant| {
                     relay::run(&desk, exchange, session, &message, route, grant).await
                 };
                 let passing = passage::through(&desk, exchange, route, grant, carry);
                 let (exchange, outcome) = passing.await;
                 desk.finish(exchange, outcome);
-            });
+            }));
         }
         (Target::Gateway, Method::Ping) => {
             desk.finish(exchange, Outcome::ok(result_response(&id, "{}")))

@@ -96,7 +96,8 @@ async fn keep(desk: Rc<Desk>, session: Arc<Session>, grant: Grant) {
                     target: target.clone(),
                     grant: grant.clone(),
                 };
-                let running = Running(actix_rt::spawn(pump.run()));
+                // Boxed, so that nothing of it stays when it is over: a server may have no such stream.
+                let running = Running(actix_rt::spawn(Box::pin(pump.run())));
                 pumps.push((server, target, running));
             }
         }
@@ -120,7 +121,8 @@ impl Pump {
         let mut worked = false;
         let mut last = None;
         loop {
-            match self.open(last.as_ref()).await {
+            // Boxed, because opening needs more room than all the time that the stream is open.
+            match Box::pin(self.open(last.as_ref())).await {
                 Ok((upstream, events)) => {
                     (worked, pause) = (true, REOPEN_MIN);
                     self.carry(upstream, events, &mut last).await;
