@@ -7,6 +7,7 @@
 mod again;
 mod asks;
 mod client;
+mod ended;
 mod event_log;
 pub mod farewell;
 mod replay;

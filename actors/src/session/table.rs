@@ -11,6 +11,7 @@ use uuid::Uuid;
 use weir_plugin_protocol::UserPrincipal;
 use weir_plugin_protocol::mcp::Version;
 
+use super::ended::Ended;
 use super::shelf::Shelf;
 use super::{ClientHello, Farewell, ReplayLimits, Session};
 use crate::builtin::static_credentials::ServerCredentials;
@@ -23,14 +24,11 @@ use crate::upstream::{Endpoint, ServerName};
 /// Sessions that are remembered at most. The least used is forgotten first; its id stays good.
 const MAX_SESSIONS: u64 = 100_000;
 
-/// How long an ended session is remembered, so that its id stays bad.
-const ENDED_FOR: Duration = Duration::from_secs(24 * 3600);
-
 /// All legacy sessions.
 #[derive(Clone)]
 pub struct Sessions {
     live: Cache<u128, Arc<Session>>,
-    ended: Cache<u128, ()>,
+    ended: Arc<Ended>,
     sealer: Arc<Sealer>,
     farewells: mpsc::Sender<Farewell>,
     shelf: Arc<Shelf>,
@@ -61,10 +59,7 @@ impl Sessions {
         farewells: mpsc::Sender<Farewell>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let ended: Cache<u128, ()> = Cache::builder()
-            .max_capacity(MAX_SESSIONS * 10)
-            .time_to_live(ENDED_FOR)
-            .build();
+        let ended = Arc::new(Ended::new());
         let over = ended.clone();
         let later = farewells.clone();
         let live = Cache::builder()
@@ -77,7 +72,7 @@ impl Sessions {
                     return;
                 }
                 if cause == RemovalCause::Expired {
-                    over.insert(*key, ());
+                    over.insert(*key);
                 }
                 for (server, upstream) in session.open_upstreams() {
                     let target = upstream.target.clone();
@@ -163,7 +158,7 @@ impl Sessions {
         }
         // What has been idle for too long may still be waiting for the next sweep.
         self.live.run_pending_tasks();
-        if self.ended.contains_key(&key) {
+        if self.ended.contains(key) {
             return None;
         }
         let version = Version::parse(&token.version)?;
@@ -187,14 +182,14 @@ impl Sessions {
     /// Keeps a session that is in use from being forgotten.
     pub fn touch(&self, session: &Arc<Session>) {
         let key = session.key.0;
-        if self.live.get(&key).is_none() && !self.ended.contains_key(&key) {
+        if self.live.get(&key).is_none() && !self.ended.contains(key) {
             self.live.insert(key, session.clone());
         }
     }
 
     /// Ends a session for good.
     pub fn end(&self, session: &Session) {
-        self.ended.insert(session.key.0, ());
+        self.ended.insert(session.key.0);
         self.live.invalidate(&session.key.0);
         session.end();
     }
@@ -212,7 +207,7 @@ impl Sessions {
     /// Drops what is too old. Called now and then.
     pub fn sweep(&self) {
         self.live.run_pending_tasks();
-        self.ended.run_pending_tasks();
+        self.ended.sweep();
         self.shelf.sweep();
     }
 
